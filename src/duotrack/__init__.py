@@ -1,0 +1,37 @@
+"""duotrack: follow one object through a visible video and an aligned thermal, depth or event one.
+
+>>> import duotrack
+>>> tracker = duotrack.load_tracker("ckd-tiny")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["FramePair", "InputError", "TrackResult", "build_net", "load_tracker"]
+
+if TYPE_CHECKING:
+    from duotrack.errors import InputError
+    from duotrack.frames import FramePair, TrackResult
+    from duotrack.tracking.load import load_tracker
+    from duotrack.weights.build import build_net
+
+_HOMES = {
+    "FramePair": "duotrack.frames",
+    "InputError": "duotrack.errors",
+    "TrackResult": "duotrack.frames",
+    "build_net": "duotrack.weights.build",
+    "load_tracker": "duotrack.tracking.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes a second to import: wait for it only when a name that needs it is used
+    if name not in _HOMES:
+        raise AttributeError(f"module 'duotrack' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

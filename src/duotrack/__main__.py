@@ -1,0 +1,5 @@
+"""`python -m duotrack` is the `duotrack` command."""
+
+from duotrack.cli import main
+
+main()

@@ -1,0 +1,59 @@
+"""The `duotrack` command: one module a command.
+
+Every command module imports only the standard library, typer and `duotrack.errors` at its top; what it needs to do its
+work (torch takes a second) is imported inside the command, so that `--help` answers at once.
+"""
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from duotrack.cli import demo, models, track, train, weights
+from duotrack.errors import InputError
+
+
+class _Group(TyperGroup):
+    """Turns what a user can mend into one line on standard error and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            message = str(error)
+        except OSError as error:  # disk full, no permission, not there: the operating system's words are clear
+            where = f": {error.filename}" if error.filename else ""
+            message = f"{error.strerror or error}{where}"
+        typer.echo(f"duotrack: {' '.join(message.split())}", err=True)
+        raise typer.Exit(2)
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Follow one object through a visible video and an aligned thermal, depth or event one.",
+)
+app.command()(demo.demo)
+app.command()(track.track)
+app.command()(train.train)
+app.command()(models.models)
+app.add_typer(weights.app, name="weights")
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+    """Follow one object through a visible video and an aligned thermal, depth or event one."""
+    if version:
+        from duotrack import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the `duotrack` command."""
+    sys.exit(app())

@@ -1,0 +1,6 @@
+"""Placeholder."""
+
+
+def demo() -> None:
+    """Not written yet."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""Placeholder."""
+
+
+def models() -> None:
+    """Not written yet."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""Placeholder."""
+
+
+def track() -> None:
+    """Not written yet."""
+    raise NotImplementedError

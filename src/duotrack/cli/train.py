@@ -1,0 +1,6 @@
+"""Placeholder."""
+
+
+def train() -> None:
+    """Not written yet."""
+    raise NotImplementedError
