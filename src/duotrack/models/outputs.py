@@ -22,13 +22,14 @@ class HeadMaps:
 class NetOutput(HeadMaps):
     """The fused head's maps and, for those who want to look inside, what led to them.
 
-    `features` (B, template + search tokens, channels): the fused backbone output, template first, search tokens in raster
-    order with zeros where eliminated. `removed`: per modality, the (B, k) original search positions that each
-    elimination stage dropped, ascending. In the training form `teachers` holds each teacher head's maps and `blocks` the
-    output of every block per branch: "rgb", "aux", "teacher_rgb", "teacher_aux", each a list of (B, tokens, channels).
+    `features` (B, template + search tokens, channels): the fused backbone output, template first, search tokens in
+    raster order with zeros where eliminated. `kept`: per modality ("rgb", "aux"), the (B, k) original search positions
+    that live on after each elimination stage, ascending. While the training form trains, `teachers` holds each teacher
+    head's maps ("rgb", "aux") and `blocks` every block's output per stream ("rgb", "aux", "teacher_rgb",
+    "teacher_aux"), each a list of (B, tokens, channels).
     """
 
     features: Tensor | None = None
-    removed: dict[str, list[Tensor]] = field(default_factory=dict)
+    kept: dict[str, list[Tensor]] = field(default_factory=dict)
     teachers: dict[str, HeadMaps] = field(default_factory=dict)
     blocks: dict[str, list[Tensor]] = field(default_factory=dict)

@@ -1,0 +1,105 @@
+"""Pre-norm transformer block whose attention can also say how one query looks at all keys."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with fused products (docs/specs/ckd.md, section 1.3).
+
+    Args:
+        dim: channels of a token.
+        heads: number of heads, a divisor of `dim`.
+    """
+
+    def __init__(self, *, dim: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{heads} heads do not divide {dim} channels")
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, *, query: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Attend, and look at one query.
+
+        Args:
+            tokens: (B, N, C).
+            query: index of the token whose attention is wanted.
+
+        Returns:
+            (B, N, C), and the post-softmax attention (B, heads, N) of that query in float32 without gradient, or None.
+        """
+        b, n, c = tokens.shape
+        q, k, v = self.qkv(tokens).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        row = None if query is None else attention_row(q[:, :, query], k)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(b, n, c)), row
+
+
+@torch.no_grad()
+def attention_row(query: Tensor, keys: Tensor) -> Tensor:
+    """Softmax attention of one query (B, heads, D) over keys (B, heads, N, D): (B, heads, N) float32."""
+    logits = torch.einsum("bhd,bhnd->bhn", query.float(), keys.float()) * query.shape[-1] ** -0.5
+    return logits.softmax(dim=-1)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between them."""
+
+    def __init__(self, *, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class Block(nn.Module):
+    """A pre-norm block in two halves, so that tokens can be eliminated between them.
+
+    Args:
+        dim: channels of a token.
+        heads: attention heads.
+        mlp_ratio: hidden width of the MLP over `dim`.
+        drop_path: stochastic-depth rate of both residuals in training (drawn per sample and residual).
+    """
+
+    def __init__(self, *, dim: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.drop_path = drop_path
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim=dim, heads=heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim=dim, hidden=int(dim * mlp_ratio))
+
+    def attend(self, tokens: Tensor, *, query: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """The attention residual; see `Attention.forward` for `query` and the second result."""
+        mixed, row = self.attn(self.norm1(tokens), query=query)
+        return tokens + self._drop(mixed), row
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """The MLP residual."""
+        return tokens + self._drop(self.mlp(self.norm2(tokens)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Both halves, no elimination: (B, N, C) -> (B, N, C)."""
+        return self.feed(self.attend(tokens)[0])
+
+    def _drop(self, residual: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0.0:
+            return residual
+        keep = 1.0 - self.drop_path
+        survives = residual.new_empty(residual.shape[0], 1, 1).bernoulli_(keep)
+        return residual * survives / keep
+
+
+def init_transformer(module: nn.Module) -> None:
+    """Initial values of linear layers and layer norms (docs/specs/ckd.md, section 1.7), for `Module.apply`."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

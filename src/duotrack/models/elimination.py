@@ -1,0 +1,66 @@
+"""Dropping search tokens that a template token does not look at.
+
+Candidate elimination comes from OSTrack (Ye et al., ECCV 2022), its multi-modal form from CKD (ACM MM 2024); rules in
+docs/specs/ckd.md, sections 1.4 and 2.5. Kept tokens stay in raster order: blocks do not care about order and the final
+scatter restores places, so this changes results by no more than rounding.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+MODES = ("mce", "ce", "none")
+
+
+def template_centre(grid: int) -> int:
+    """Raster index of the template token at the middle of a grid x grid template (27 of 64 for 8 x 8)."""
+    middle = (grid - 1) // 2
+    return middle * grid + middle
+
+
+def elimination_score(rows: list[Tensor]) -> Tensor:
+    """Score of each search token from the centre row's attention.
+
+    Args:
+        rows: one (B, heads, S) post-softmax slice a modality; one alone gives plain candidate elimination.
+
+    Returns:
+        (B, S): the maximum over modalities, then the mean over heads.
+    """
+    return torch.stack(rows).amax(dim=0).mean(dim=1)
+
+
+def keep_best(score: Tensor, ratio: float) -> Tensor | None:
+    """Indices (B, k) int64, ascending, of the ceil(ratio * S) best of (B, S) scores; None when all would stay."""
+    total = score.shape[1]
+    count = math.ceil(ratio * total)
+    if count >= total:
+        return None
+    return score.topk(count, dim=1, sorted=False).indices.sort(dim=1).values
+
+
+def take_search(tokens: Tensor, template: int, kept: Tensor) -> Tensor:
+    """Keep all `template` tokens and the chosen search tokens: (B, T + S, C), (B, k) -> (B, T + k, C)."""
+    search = tokens[:, template:].gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+    return torch.cat([tokens[:, :template], search], dim=1)
+
+
+def restore_search(tokens: Tensor, template: int, positions: Tensor, total: int) -> Tensor:
+    """Put search tokens back at their original positions, zeros elsewhere: (B, T + k, C) -> (B, T + total, C)."""
+    b, _, c = tokens.shape
+    full = tokens.new_zeros(b, total, c)
+    full = full.scatter(1, positions.unsqueeze(-1).expand(-1, -1, c), tokens[:, template:])
+    return torch.cat([tokens[:, :template], full], dim=1)
+
+
+def removed_positions(kept: list[Tensor], total: int) -> list[Tensor]:
+    """From the positions kept after each stage, the (B, r) positions that each stage removed, ascending."""
+    batch = kept[0].shape[0] if kept else 0
+    removed = []
+    alive = torch.ones(batch, total, dtype=torch.bool)
+    for positions in kept:
+        now = torch.zeros(batch, total, dtype=torch.bool).scatter(1, positions.cpu(), True)
+        removed.append((alive & ~now).nonzero()[:, 1].view(batch, -1))
+        alive = now
+    return removed

@@ -1,0 +1,57 @@
+"""Centre head: where the target's centre is, how large it is, and the offset inside a cell."""
+
+import torch
+from torch import Tensor, nn
+
+from duotrack.models.outputs import HeadMaps
+
+_TOWERS = {"ctr": 1, "offset": 2, "size": 2}
+
+
+def _stage(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class CenterHead(nn.Module):
+    """Three towers of four 3x3 convolutions and a 1x1 one (docs/specs/ckd.md, section 1.6).
+
+    Args:
+        inputs: channels of the search tokens.
+        channels: width of the towers' first stage; it halves three times.
+        squeeze: if given, a 1x1 convolution brings the input to this many channels before the towers.
+    """
+
+    def __init__(self, *, inputs: int, channels: int = 256, squeeze: int | None = None) -> None:
+        super().__init__()
+        self.squeeze = None if squeeze is None else nn.Conv2d(inputs, squeeze, kernel_size=1)
+        for tower, outputs in _TOWERS.items():
+            width = squeeze or inputs
+            for stage in range(4):
+                self.add_module(f"conv{stage + 1}_{tower}", _stage(width, channels >> stage))
+                width = channels >> stage
+            self.add_module(f"conv5_{tower}", nn.Conv2d(width, outputs, kernel_size=1))
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, tokens: Tensor) -> HeadMaps:
+        """(B, grid * grid, inputs) search tokens in raster order -> maps (docs/specs/ckd.md, section 1.6)."""
+        b, n, c = tokens.shape
+        grid = round(n**0.5)
+        cells = tokens.transpose(1, 2).reshape(b, c, grid, grid)
+        if self.squeeze is not None:
+            cells = self.squeeze(cells)
+        raw = {}
+        for tower in _TOWERS:
+            x = cells
+            for stage in range(1, 6):
+                x = self.get_submodule(f"conv{stage}_{tower}")(x)
+            raw[tower] = x
+        return HeadMaps(score_map=_squash(raw["ctr"]), size_map=_squash(raw["size"]), offset_map=raw["offset"])
+
+
+def _squash(logits: Tensor) -> Tensor:
+    # float32: in half precision 1 - 1e-4 rounds to 1 and the focal loss would take its logarithm
+    return torch.sigmoid(logits.float()).clamp(1e-4, 1 - 1e-4)

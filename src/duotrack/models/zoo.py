@@ -1,0 +1,107 @@
+"""Every model by name: how to build it, its geometry, its default weights. One explicit dictionary."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from duotrack.errors import InputError, nearest
+from duotrack.models.ckd import CKD
+from duotrack.models.head import CenterHead
+from duotrack.models.hiera import HieraBranch
+from duotrack.models.vit import VisionTransformer
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a model looks at: square crops around the target.
+
+    A crop's side is `factor` times the square root of the box area; it is resized to `size` pixels.
+    """
+
+    template_size: int
+    search_size: int
+    template_factor: float = 2.0
+    search_factor: float = 4.0
+    stride: int = 16
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model of the zoo.
+
+    `build(elimination=..., teachers=..., drop_path=...)` makes the network with initial values; `weights` is the name
+    of its file inside the package, None where users bring their own; `calibration` (slope, intercept) maps the logit
+    of the raw score to the logit of the confidence, (1, 0) where nobody calibrated it.
+    """
+
+    name: str
+    method: str
+    summary: str
+    build: Callable[..., CKD]
+    geometry: Geometry
+    elimination: str
+    weights: str | None = None
+    calibration: tuple[float, float] = (1.0, 0.0)
+
+
+def build_ckd_base(*, elimination: str = "mce", teachers: bool = False, drop_path: float = 0.1) -> CKD:
+    """CKD as published: two ViT-B/16 students, template 128, search 256."""
+    return CKD(
+        branch=partial(VisionTransformer, drop_path=drop_path),
+        head=lambda inputs: CenterHead(inputs=inputs),
+        teachers=teachers,
+        elimination=elimination,
+    )
+
+
+def build_ckd_tiny(*, elimination: str = "none", teachers: bool = False, drop_path: float = 0.0) -> CKD:
+    """CKD on Hiera-Tiny's first stages, one student for both modalities, template 96, search 192."""
+    return CKD(
+        branch=partial(HieraBranch, drop_path=drop_path),
+        head=lambda inputs: CenterHead(inputs=inputs, channels=128, squeeze=192),
+        shared=True,
+        teachers=teachers,
+        elimination=elimination,
+        stages=(1, 3),
+    )
+
+
+MODELS: dict[str, ModelSpec] = {
+    "ckd-base": ModelSpec(
+        name="ckd-base",
+        method="ckd",
+        summary="CKD as published (ACM MM 2024): two ViT-B branches, multi-modal elimination",
+        build=build_ckd_base,
+        geometry=Geometry(template_size=128, search_size=256),
+        elimination="mce",
+    ),
+    "ckd-tiny": ModelSpec(
+        name="ckd-tiny",
+        method="ckd",
+        summary="CKD on a small Hiera backbone shared by both modalities; runs on a laptop CPU",
+        build=build_ckd_tiny,
+        geometry=Geometry(template_size=96, search_size=192),
+        elimination="none",
+        weights="ckd-tiny.safetensors",
+    ),
+}
+
+
+def model_spec(name: str) -> ModelSpec:
+    """The model of that name.
+
+    Raises:
+        InputError: no such model; names the nearest one.
+    """
+    if name not in MODELS:
+        raise InputError(f"no model is called {name!r}{nearest(name, list(MODELS))}")
+    return MODELS[name]
+
+
+def build_on_meta(spec: ModelSpec, **options: object) -> nn.Module:
+    """The network of `spec` on the meta device: shapes without memory, for counting and for loading into."""
+    with torch.device("meta"):
+        return spec.build(**options)
