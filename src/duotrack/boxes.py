@@ -89,13 +89,13 @@ def iou_xywh(a: Boxes, b: Boxes) -> Boxes:
 
 
 def giou_xyxy(a: Boxes, b: Boxes) -> Boxes:
-    """Generalised IoU (Rezatofighi et al., CVPR 2019), no epsilon in its denominators (docs/specs/ckd.md, section 3.6)."""
+    """Generalised IoU (Rezatofighi et al., CVPR 2019) without an epsilon (docs/specs/ckd.md, section 3.6)."""
     intersection, union, hull = _overlap(a, b)
     return intersection / union - (hull - union) / hull
 
 
 def clip_xywh(box: Boxes, height: float, width: float, margin: float = 10.0) -> Boxes:
-    """Clip `xywh` boxes to an image so that at least `margin` pixels of each side stay inside (docs/specs/ckd.md, section 5)."""
+    """Clip `xywh` boxes so that at least `margin` pixels of each side stay inside (docs/specs/ckd.md, section 5)."""
     x, y, w, h = (box[..., i] for i in range(4))
     left, right = _clamp(x, 0.0, width - margin), _clamp(x + w, margin, width)
     top, bottom = _clamp(y, 0.0, height - margin), _clamp(y + h, margin, height)

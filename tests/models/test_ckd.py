@@ -1,6 +1,5 @@
 """CKD against the reference vectors, and its behaviour on small networks."""
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -29,7 +28,7 @@ def small_inputs(batch: int = 2) -> dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
-def reference_net() -> Iterator[CKD]:
+def reference_net() -> CKD:
     """ckd-base with the reference weights."""
     net = build_on_meta(MODELS["ckd-base"])
     weights = {
@@ -37,7 +36,7 @@ def reference_net() -> Iterator[CKD]:
         for key, shape in manifest("ckd_state_dict")["inference"].items()
     }
     net.load_state_dict(weights, assign=True)
-    yield net.eval()
+    return net.eval()
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ Two student branches meet only in elimination and in the fused head; in training
 run beside them. Behaviour: docs/specs/ckd.md, section 2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from duotrack.models.attention import Block
 from duotrack.models.elimination import (
     MODES,
     elimination_score,
@@ -30,7 +31,7 @@ class Branch(Protocol):
     dim: int
     template_grid: int
     search_grid: int
-    blocks: nn.ModuleList
+    blocks: Sequence[Block]
     norm: nn.LayerNorm
 
     def embed(self, template: Tensor, search: Tensor, search_keep: Tensor | None = None) -> Tensor:
@@ -45,7 +46,8 @@ class CKD(nn.Module):
         branch: makes one backbone.
         head: makes one centre head for a number of input channels.
         shared: one student (`branch`) serves both modalities instead of `rgb_branch` and `tir_branch`.
-        teachers: add `teacher_rgb`, `teacher_tir` and their heads `box_head_v`, `box_head_i`; they run in train mode only.
+        teachers: add `teacher_rgb`, `teacher_tir` and their heads `box_head_v`, `box_head_i`; they run
+            in train mode only.
         elimination: "mce" (one choice for both modalities), "ce" (each modality its own), "none"; may be set later.
         stages: blocks (0-based) that eliminate between attention and MLP.
         keep_ratio: share of search tokens that each stage keeps, rounded up.

@@ -1,8 +1,8 @@
 """Small stride-16 backbone: the first stages of Hiera-Tiny, then joint template/search attention.
 
-Hiera: Ryali et al., ICML 2023; its use with windowed positions: Bolya et al., 2023; the initial weights are those of the
-SAM 2 image encoder (Ravi et al., 2024). The stem (two pooling stages inside 32-pixel windows) runs on template and search
-alone; the last blocks attend over both.
+Hiera: Ryali et al., ICML 2023; windowed positions: Bolya et al., 2023; the initial weights are those of the SAM 2 image
+encoder (Ravi et al., 2024). The stem (two pooling stages inside 32-pixel windows) runs on template and search alone,
+the last blocks attend over both.
 """
 
 import torch
@@ -67,7 +67,7 @@ class HieraStem(nn.Module):
         )
 
     def forward(self, images: list[Tensor]) -> list[Tensor]:
-        """Several stacks of square images (B, 3, S, S), S a multiple of 32 -> each (B, (S/16)^2, 4 dim) in raster order.
+        """Stacks of square images (B, 3, S, S), S a multiple of 32 -> for each (B, (S/16)^2, 4 dim) in raster order.
 
         All windows of all images share one pass: no window sees another.
         """
@@ -75,7 +75,7 @@ class HieraStem(nn.Module):
         tokens = torch.cat(windows)
         for block in self.blocks:
             tokens = block(tokens)
-        parts = tokens.split([part.shape[0] for part in windows])
+        parts = torch.split(tokens, [part.shape[0] for part in windows])
         return [_raster(part, image.shape[-1] // WINDOW) for part, image in zip(parts, images, strict=True)]
 
     def _windows(self, image: Tensor) -> Tensor:
