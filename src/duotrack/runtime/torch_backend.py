@@ -1,0 +1,66 @@
+"""Running a network with torch: where, and in which precision."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from duotrack.errors import InputError, nearest
+from duotrack.models.outputs import NetOutput
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Pair = tuple[Tensor | None, Tensor | None]
+
+
+class HalfPrecision(nn.Module):
+    """A network whose weights and arithmetic are in 16 bits; its callers see float32 on both sides."""
+
+    def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.net = net.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, *, template: Pair, search: Pair, **options: Any) -> NetOutput:
+        """As the wrapped network; images are cast on the way in, the three maps on the way out."""
+        out: NetOutput = self.net(template=self._cast(template), search=self._cast(search), **options)
+        maps = {name: getattr(out, name).float() for name in ("score_map", "size_map", "offset_map")}
+        return replace(out, **maps)
+
+    def _cast(self, pair: Pair) -> Pair:
+        rgb, aux = (None if image is None else image.to(self.dtype) for image in pair)
+        return rgb, aux
+
+
+def resolve_device(device: str, precision: str = "fp32") -> torch.device:
+    """The torch device that a name means, if this machine has it and it computes in `precision`.
+
+    Args:
+        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+        precision: "fp32", "bf16" or "fp16".
+
+    Raises:
+        InputError: an unknown or absent device, an unknown precision, or fp16 on the CPU.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"no precision is called {precision!r}{nearest(precision, list(PRECISIONS))}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        device = "cuda" if count else "cpu"
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (device.count(":") and not number.isdecimal()):
+        raise InputError(f"no device is called {device!r}; use auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and not count:
+        raise InputError(f"device {device!r}: torch {torch.__version__} finds no CUDA GPU here; use --device cpu")
+    if kind == "cuda" and number and int(number) >= count:
+        raise InputError(f"device {device!r}: this machine has {count} CUDA GPUs, numbered from 0")
+    if kind == "cpu" and precision == "fp16":
+        raise InputError("precision fp16 needs a CUDA GPU; on the CPU use fp32 or bf16")
+    return torch.device(kind, int(number)) if kind == "cuda" and number else torch.device(kind)
+
+
+def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32") -> nn.Module:
+    """Move `net` to `device` for inference in `precision`; it takes and gives float32 whatever it computes in."""
+    net = net.to(device).eval().requires_grad_(False)
+    return net if precision == "fp32" else HalfPrecision(net, PRECISIONS[precision]).eval()

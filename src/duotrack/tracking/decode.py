@@ -1,0 +1,80 @@
+"""From score, size and offset maps to a box in the frame (docs/specs/ckd.md, sections 1.6 and 5)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from duotrack.boxes import cxcywh_to_xywh, xywh_to_cxcywh
+from duotrack.models.outputs import HeadMaps
+
+
+@dataclass(frozen=True, eq=False)
+class Peak:
+    """Where the windowed score is highest.
+
+    `box` (4,) float64: centre and size over the side of the search crop; `score`: the score map's own value in that
+    cell, before the window. Either may be NaN when the network's maps are.
+    """
+
+    box: NDArray[np.float64]
+    score: float
+
+
+def hann_window(height: int, width: int) -> Tensor:
+    """(height, width) float32: outer product of 0.5 (1 - cos(2 pi k / (n + 1))), k = 1..n: no zeros at the border."""
+    rows, columns = (torch.hann_window(n + 2, periodic=False, dtype=torch.float64)[1:-1] for n in (height, width))
+    return torch.outer(rows, columns).float()
+
+
+def decode_maps(response: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:
+    """Boxes at the first maximum of each response, on a grid of any size.
+
+    Args:
+        response: (B, 1, h, w), the score map, in tracking times the window.
+        size_map, offset_map: (B, 2, h, w), as in `HeadMaps`.
+
+    Returns:
+        (B, 4) centre x, centre y, width, height over the side of the search crop. No half-cell shift.
+    """
+    width = response.shape[-1]
+    index = response.flatten(1).argmax(1)
+    return _boxes_at(index, size_map, offset_map, height=response.shape[-2], width=width)
+
+
+def find_peak(maps: HeadMaps, window: Tensor) -> Peak:
+    """The best box of one frame (batch 1), the score map weighted by `window` (h, w) on the maps' device."""
+    score_map = maps.score_map.float()
+    index = (score_map * window).flatten(1).argmax(1)
+    box = _boxes_at(
+        index, maps.size_map.float(), maps.offset_map.float(), height=window.shape[0], width=window.shape[1]
+    )
+    score = score_map.flatten(1).gather(1, index[:, None])
+    values = torch.cat([box, score], dim=1)[0].double().cpu().numpy()  # one copy from the device a frame
+    return Peak(values[:4], float(values[4]))
+
+
+def _boxes_at(index: Tensor, size_map: Tensor, offset_map: Tensor, *, height: int, width: int) -> Tensor:
+    at = index[:, None, None].expand(-1, 2, 1)
+    offset, size = (m.flatten(2).gather(2, at).squeeze(2) for m in (offset_map, size_map))
+    centre_x = (index % width + offset[:, 0]) / width
+    centre_y = (torch.div(index, width, rounding_mode="floor") + offset[:, 1]) / height
+    return torch.stack([centre_x, centre_y, size[:, 0], size[:, 1]], dim=1)
+
+
+def map_back(
+    peak: NDArray[np.float64], previous: NDArray[np.float64], *, size: int, resize_factor: float
+) -> NDArray[np.float64]:
+    """A decoded box in frame pixels, not clipped (docs/specs/ckd.md, section 5, steps 3 and 4).
+
+    Args:
+        peak: (4,) centre and size over the crop's side.
+        previous: (4,) `xywh` in frame pixels that the search crop was cut around.
+        size: side of the search crop.
+        resize_factor: `Crop.resize_factor` of the search crop.
+    """
+    scaled = peak * (size / resize_factor)
+    centre = xywh_to_cxcywh(previous)[:2] + scaled[:2] - 0.5 * size / resize_factor
+    return cxcywh_to_xywh(np.concatenate([centre, scaled[2:]]))
