@@ -1,0 +1,153 @@
+"""Images as files hold them: size from the header, decoding, and conversion to (H, W, 3) uint8 RGB."""
+
+import logging
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from duotrack.errors import InputError
+from duotrack.frames import Image
+from duotrack.video.thermal16 import Thermal16, Thermal16Scaler
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 64_000_000
+"""Larger images are refused before they are decoded: a few bytes can declare gigabytes."""
+
+
+def check_pixels(name: str, width: int, height: int) -> None:
+    """Raise `InputError` where an image of this declared size is more than `MAX_PIXELS`."""
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{name} declares {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} megapixels; "
+            "scale it down first"
+        )
+
+
+def declared_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height from the header of a PNG, JPEG, BMP or TIFF file, None where it has none that can be read."""
+    try:
+        if data[:8] == b"\x89PNG\r\n\x1a\n":
+            width, height = struct.unpack(">II", data[16:24])
+            return int(width), int(height)
+        if data[:2] == b"BM":
+            width, height = struct.unpack("<ii", data[18:26])
+            return abs(int(width)), abs(int(height))  # a negative height means top row first
+        if data[:2] == b"\xff\xd8":
+            return _jpeg_size(data)
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            return _tiff_size(data)
+    except (struct.error, IndexError):
+        return None
+    return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 < len(data):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return int(width), int(height)
+        else:
+            at += 2 + int(struct.unpack(">H", data[at + 2 : at + 4])[0])
+    return None
+
+
+def _tiff_size(data: bytes) -> tuple[int, int] | None:
+    order = "<" if data[:2] == b"II" else ">"
+    (at,) = struct.unpack(order + "I", data[4:8])
+    (count,) = struct.unpack(order + "H", data[at : at + 2])
+    found: dict[int, int] = {}
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        tag, kind = struct.unpack(order + "HH", data[entry : entry + 4])
+        if tag in (256, 257):
+            found[tag] = struct.unpack(
+                order + ("H" if kind == 3 else "I"), data[entry + 8 : entry + (10 if kind == 3 else 12)]
+            )[0]
+    return (found[256], found[257]) if len(found) == 2 else None
+
+
+def read_raw(path: Path) -> NDArray[Any] | None:
+    """Decode an image file as it is: (H, W) or (H, W, 3 or 4) in OpenCV's BGR order; None where it is corrupt.
+
+    Raises:
+        InputError: it declares more than `MAX_PIXELS`.
+    """
+    data = path.read_bytes()
+    size = declared_size(data)
+    if size is None:
+        return None
+    check_pixels(str(path), *size)
+    jpeg = data[:2] == b"\xff\xd8"
+    # some decoders fill a truncated JPEG with grey and call it well: its end marker must follow its last scan
+    if jpeg and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        return None
+    if data[:4] == b"\x89PNG" and b"IEND" not in data[-64:]:  # truncated; asking libpng would print to standard error
+        return None
+    # only a JPEG carries an orientation that everybody honours; everything else is taken with all its channels and bits
+    flags = cv2.IMREAD_ANYCOLOR if jpeg else cv2.IMREAD_UNCHANGED
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+class RgbConverter:
+    """Turns decoded images into (H, W, 3) uint8 RGB and says each kind of conversion once.
+
+    `colour`: whether colour is expected; a grey image is then worth a word (of a thermal stream it is not). Grey images
+    of 16 bits go through one `Thermal16Scaler`, so convert a stream's images in their order.
+    """
+
+    def __init__(self, name: str, *, colour: bool = True, thermal: Thermal16 | None = None) -> None:
+        self._name = name
+        self._colour = colour
+        self._scaler = Thermal16Scaler(thermal)
+        self._said: set[str] = set()
+
+    def __call__(self, raw: NDArray[Any]) -> tuple[Image, str | None]:
+        """One image and a note where this kind of conversion was met for the first time."""
+        kinds = []
+        if raw.dtype == np.uint16:
+            grey = raw.ndim == 2
+            kinds.append(
+                "16-bit grey, scaled to 8 bits by running percentiles" if grey else "16-bit colour, reduced to 8 bits"
+            )
+            raw = self._scaler(raw) if grey else (raw >> 8).astype(np.uint8)
+        elif raw.dtype != np.uint8:
+            raise InputError(
+                f"{self._name}: pixels are {raw.dtype}, expected 8 or 16-bit integers; save them as 16-bit PNG or TIFF"
+            )
+        if raw.ndim == 2:
+            if self._colour and not kinds:
+                kinds.append("grey where colour is expected, the one channel is used three times")
+            image = cv2.cvtColor(raw, cv2.COLOR_GRAY2RGB)
+        elif raw.shape[2] == 4:
+            kinds.append("has transparency, which is dropped")
+            image = cv2.cvtColor(raw, cv2.COLOR_BGRA2RGB)
+        elif raw.shape[2] == 3:
+            image = cv2.cvtColor(raw, cv2.COLOR_BGR2RGB)
+        else:
+            raise InputError(
+                f"{self._name}: images have {raw.shape[2]} channels, expected 1, 3 or 4; convert them to RGB"
+            )
+        new = [kind for kind in kinds if kind not in self._said]
+        self._said.update(new)
+        if not new:
+            return np.asarray(image, np.uint8), None
+        note = f"{self._name}: {'; '.join(new)}"
+        log.log(logging.WARNING if self._colour else logging.INFO, note)
+        return np.asarray(image, np.uint8), note

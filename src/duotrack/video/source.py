@@ -1,0 +1,117 @@
+"""From what a user writes (a path, a camera number, an address) to streams in step."""
+
+import re
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+from duotrack.errors import InputError
+from duotrack.video.folder import open_folder
+from duotrack.video.images import SUFFIXES
+from duotrack.video.live import SCHEMES, Live, LiveStream
+from duotrack.video.pair import LengthMismatch, PairedSource, Sync, pair
+from duotrack.video.stream import Stream, prefetched
+from duotrack.video.thermal16 import Thermal16
+from duotrack.video.video import Truncated, open_video
+
+
+def open_source(
+    rgb: str | Path | None,
+    aux: str | Path | None,
+    *,
+    sync: Sync = "index",
+    tolerance: float | None = None,
+    length_mismatch: LengthMismatch = "error",
+    resize_aux: bool = False,
+    fps: float | None = None,
+    truncated: Truncated = "deliver",
+    thermal: Thermal16 | None = None,
+    live: Live | None = None,
+    prefetch: int = 4,
+) -> PairedSource:
+    """Open one stream or two in step; use the result as a context manager and iterate over its `FramePair`s.
+
+    Args:
+        rgb, aux: a video file, a folder of images, a camera number ("0"), an address (rtsp, http, tcp, ...), or None.
+        sync: pair recorded streams by "index" or by "time"; two live streams are always paired by arrival.
+        tolerance: seconds within which two frames belong together; None: half the longer frame interval, live 0.1.
+        length_mismatch: by index, when lengths differ: "error", stop with the "shortest", or go on to the "longest"
+            with None for the side that ended.
+        resize_aux: resize aux to the size of rgb instead of refusing two sizes.
+        fps: frame rate of image folders, for their times and the overlay.
+        truncated: "deliver" the frames before a video breaks off and say so in the log, or raise an "error" there.
+        thermal: how 16-bit grey becomes 8-bit.
+        live: time limits and reconnection of live streams.
+        prefetch: frames decoded ahead in a background thread, per recorded stream; 0 for none.
+
+    Raises:
+        InputError: a source is missing, unreadable or empty, or the two do not go together.
+    """
+    changed = threading.Condition()
+    with ExitStack() as opened:
+        streams: list[Stream | LiveStream | None] = []
+        for name, address in (("rgb", rgb), ("aux", aux)):
+            stream = None
+            if address is not None:
+                stream = open_stream(
+                    address,
+                    name=name,
+                    colour=name == "rgb",
+                    fps=fps,
+                    truncated=truncated,
+                    thermal=thermal,
+                    live=live,
+                    changed=changed,
+                )
+                opened.callback(stream.close)
+                if isinstance(stream, Stream) and prefetch > 0:
+                    stream = prefetched(stream, depth=prefetch)
+                    opened.callback(stream.close)
+            streams.append(stream)
+        source = pair(*streams, sync=sync, tolerance=tolerance, length_mismatch=length_mismatch, resize_aux=resize_aux)
+        opened.pop_all()  # from here on the source closes them
+    return source
+
+
+def open_stream(
+    address: str | Path,
+    *,
+    name: str = "",
+    colour: bool = True,
+    fps: float | None = None,
+    truncated: Truncated = "deliver",
+    thermal: Thermal16 | None = None,
+    live: Live | None = None,
+    changed: threading.Condition | None = None,
+) -> Stream | LiveStream:
+    """Open one stream; `name` stands before its address in messages, the rest is as in `open_source`.
+
+    Raises:
+        InputError: the source is missing, unreadable or empty.
+    """
+    text = str(address)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
+    if scheme and scheme[1].lower() not in SCHEMES:
+        raise InputError(f"cannot read {scheme[1]}:// addresses; use a path or one of {', '.join(SCHEMES)}")
+    if scheme or text.isdecimal():
+        label = f"{name} {hide_password(text) if scheme else 'camera ' + text}".strip()
+        return LiveStream(text if scheme else int(text), name=label, options=live, colour=colour, changed=changed)
+    path = Path(text).expanduser()
+    label = f"{name} {path.name or path}".strip()
+    if not path.exists():
+        raise InputError(
+            f"{name or 'source'} {text} does not exist; give a video file, a folder of images, "
+            "a camera number or an address"
+        )
+    if path.is_char_device():
+        return LiveStream(str(path), name=label, options=live, colour=colour, changed=changed)
+    if path.is_dir():
+        return open_folder(path, name=label, fps=fps, colour=colour, thermal=thermal)
+    if path.suffix.lower() in SUFFIXES:
+        raise InputError(f"{path} is a single image; give the folder with the frames")
+    return open_video(path, name=label, colour=colour, thermal=thermal, truncated=truncated)
+
+
+def hide_password(address: str) -> str:
+    """The address as it may stand in a log: without user name and password."""
+    return re.sub(r"://[^/@]*@", "://", address)
