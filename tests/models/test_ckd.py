@@ -179,3 +179,20 @@ def test_drop_path_is_stochastic_in_training_only() -> None:
     torch.testing.assert_close(net(**inputs).score_map, net(**inputs).score_map)
     net.train()
     assert not torch.equal(net(**inputs).blocks["rgb"][-1], net(**inputs).blocks["rgb"][-1])
+
+
+def test_a_batch_that_mixes_availability_equals_one_by_one() -> None:
+    net = small_ckd().eval()
+    inputs = small_inputs(batch=4)
+    present = torch.tensor([[True, False], [True, True], [False, True], [True, True]])
+    with torch.inference_mode():
+        mixed = net(**inputs, present=present)
+        for i, (rgb, aux) in enumerate(present.tolist()):
+            names = tuple(name for name, there in (("rgb", rgb), ("aux", aux)) if there)
+            one = {key: (pair[0][i : i + 1], pair[1][i : i + 1]) for key, pair in inputs.items()}
+            alone = net(**one, available=names)
+            torch.testing.assert_close(mixed.score_map[i : i + 1], alone.score_map)
+    with pytest.raises(ValueError, match="missing in a sample"):
+        net(**inputs, present=torch.zeros(4, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="training form"):
+        small_ckd(teachers=True).train()(**inputs, present=present)

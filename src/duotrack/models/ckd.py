@@ -5,6 +5,7 @@ run beside them. Behaviour: docs/specs/ckd.md, section 2.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -23,6 +24,7 @@ from duotrack.models.head import CenterHead
 from duotrack.models.outputs import HeadMaps, NetOutput
 
 Pair = tuple[Tensor | None, Tensor | None]
+_NAMES = ("rgb", "aux")
 
 
 class Branch(Protocol):
@@ -96,6 +98,7 @@ class CKD(nn.Module):
         search: Pair,
         available: tuple[str, ...] = ("rgb", "aux"),
         search_keep: Tensor | None = None,
+        present: Tensor | None = None,
     ) -> NetOutput:
         """Find the template's target in the search region.
 
@@ -108,19 +111,44 @@ class CKD(nn.Module):
             search: (rgb, aux), each (B, 3, S, S) normalised or None.
             available: names of the modalities that count.
             search_keep: (B, search tokens) bool, students' masked modelling; see `VisionTransformer.embed`.
+            present: (B, 2) bool, where samples differ in what they have: absent images are not looked at, and `blocks`
+                and `kept` hold the samples that have both. Not for the training form.
 
         Raises:
             ValueError: no modality is present in the search region, or none in the template.
         """
+        if present is None:
+            encoded = self._encode(template, search, available, search_keep)
+            fused = _fuse(encoded.final)
+        else:
+            encoded, fused = self._encode_mixed(template, search, search_keep, present)
+        z = self.students["rgb"].template_grid ** 2
+        maps = self.box_head(fused[:, z:])
+        teachers: dict[str, HeadMaps] = {}
+        for name, head in (("rgb", "box_head_v"), ("aux", "box_head_i")):
+            if f"teacher_{name}" in encoded.final:
+                teachers[name] = self.get_submodule(head)(encoded.final[f"teacher_{name}"][:, z:])
+        return NetOutput(
+            score_map=maps.score_map,
+            size_map=maps.size_map,
+            offset_map=maps.offset_map,
+            features=fused,
+            kept=encoded.kept,
+            teachers=teachers,
+            blocks=encoded.blocks,
+        )
+
+    def _encode(
+        self, template: Pair, search: Pair, available: tuple[str, ...], search_keep: Tensor | None
+    ) -> "_Encoded":
+        """Backbones of the modalities at hand, and of their teachers in training."""
         crops = {
-            name: image
-            for name, image in zip(("rgb", "aux"), search, strict=True)
-            if image is not None and name in available
+            name: image for name, image in zip(_NAMES, search, strict=True) if image is not None and name in available
         }
         spare = next((image for image in template if image is not None), None)
         if not crops or spare is None:
             raise ValueError("both modalities are missing: at least one template and one search image are needed")
-        own = dict(zip(("rgb", "aux"), template, strict=True))
+        own = dict(zip(_NAMES, template, strict=True))
         streams = {name: self.students[name] for name in crops}
         if self.training and self.has_teachers:
             teachers: dict[str, Branch] = {"rgb": self.teacher_rgb, "aux": self.teacher_tir}  # type: ignore[dict-item]
@@ -128,17 +156,40 @@ class CKD(nn.Module):
         tokens = {}
         for stream, backbone in streams.items():
             name = stream.removeprefix("teacher_")
-            z = own[name] if own[name] is not None else spare
-            assert z is not None
-            tokens[stream] = backbone.embed(z, crops[name], search_keep if stream == name else None)
+            z = own[name]
+            tokens[stream] = backbone.embed(
+                spare if z is None else z, crops[name], search_keep if stream == name else None
+            )
         return self._advance(streams, tokens)
 
-    def _advance(self, streams: dict[str, Branch], tokens: dict[str, Tensor]) -> NetOutput:
+    def _encode_mixed(
+        self, template: Pair, search: Pair, search_keep: Tensor | None, present: Tensor
+    ) -> tuple["_Encoded", Tensor]:
+        """Samples that have the same modalities go together; fused features come back in the batch's order."""
+        if self.training and self.has_teachers:
+            raise ValueError("the training form needs both modalities of every sample: fill absent images in first")
+        if not present.any(dim=1).all():
+            raise ValueError("both modalities are missing in a sample of the batch")
+        both = _Encoded({}, {}, {})
+        parts, order = [], []
+        for names in (("rgb", "aux"), ("rgb",), ("aux",)):
+            wanted = torch.tensor([name in names for name in _NAMES], device=present.device)
+            index = (present == wanted).all(dim=1).nonzero()[:, 0]
+            if len(index) == 0:
+                continue
+            keep = None if search_keep is None else search_keep[index]
+            encoded = self._encode(_pick(template, index), _pick(search, index), names, keep)
+            both = encoded if len(names) == 2 else both
+            parts.append(_fuse(encoded.final))
+            order.append(index)
+        return both, torch.cat(parts)[torch.cat(order).argsort()]
+
+    def _advance(self, streams: dict[str, Branch], tokens: dict[str, Tensor]) -> "_Encoded":
         """All streams through all blocks, one block at a time, so that elimination sees both modalities."""
-        student = streams[next(iter(streams))]
+        student = next(iter(streams.values()))
         z, total = student.template_grid**2, student.search_grid**2
         centre = template_centre(student.template_grid)
-        kept: dict[str, list[Tensor]] = {name: [] for name in streams if not name.startswith("teacher_")}
+        kept: dict[str, list[Tensor]] = {name: [] for name in streams if name in _NAMES}
         blocks: dict[str, list[Tensor]] = {name: [] for name in streams} if self.training else {}
         for i in range(len(student.blocks)):
             eliminates = self.elimination != "none" and i in self.stages
@@ -148,13 +199,10 @@ class CKD(nn.Module):
                 tokens[name], row = backbone.blocks[i].attend(tokens[name], query=query)
                 if row is not None:
                     rows[name] = row[:, :, z:]
-            if eliminates:
-                for name, chosen in self._choose(rows).items():
-                    before = kept[name]
-                    before.append(before[-1].gather(1, chosen) if before else chosen)
-                    for stream in (name, f"teacher_{name}"):
-                        if stream in tokens:
-                            tokens[stream] = take_search(tokens[stream], z, chosen)
+            for name, chosen in self._choose(rows).items():
+                kept[name].append(kept[name][-1].gather(1, chosen) if kept[name] else chosen)
+                for stream in {name, f"teacher_{name}"} & set(tokens):
+                    tokens[stream] = take_search(tokens[stream], z, chosen)
             for name, backbone in streams.items():
                 tokens[name] = backbone.blocks[i].feed(tokens[name])
                 if self.training:
@@ -165,28 +213,34 @@ class CKD(nn.Module):
             positions = kept[name.removeprefix("teacher_")]
             if positions:
                 final[name] = restore_search(final[name], z, positions[-1], total)
-        present = [final[name] for name in ("rgb", "aux") if name in final]
-        fused = torch.cat([present[0], present[-1]], dim=-1)  # a missing modality takes the other's features
-        maps = self.box_head(fused[:, z:])
-        teachers: dict[str, HeadMaps] = {}
-        if "teacher_rgb" in final:
-            teachers["rgb"] = self.box_head_v(final["teacher_rgb"][:, z:])
-        if "teacher_aux" in final:
-            teachers["aux"] = self.box_head_i(final["teacher_aux"][:, z:])
-        return NetOutput(
-            score_map=maps.score_map,
-            size_map=maps.size_map,
-            offset_map=maps.offset_map,
-            features=fused,
-            kept=kept,
-            teachers=teachers,
-            blocks=blocks,
-        )
+        return _Encoded(final, kept, blocks)
 
     def _choose(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """Which search tokens each modality keeps, from the centre row's attention; empty when all stay."""
+        if not rows:
+            return {}
         if self.elimination == "mce":
             chosen = keep_best(elimination_score(list(rows.values())), self.keep_ratio)
             return {} if chosen is None else dict.fromkeys(rows, chosen)
         own = {name: keep_best(elimination_score([row]), self.keep_ratio) for name, row in rows.items()}
         return {name: chosen for name, chosen in own.items() if chosen is not None}
+
+
+@dataclass
+class _Encoded:
+    """Per stream: final tokens, positions kept after each elimination stage, block outputs (train mode)."""
+
+    final: dict[str, Tensor]
+    kept: dict[str, list[Tensor]]
+    blocks: dict[str, list[Tensor]]
+
+
+def _fuse(final: dict[str, Tensor]) -> Tensor:
+    """Students' tokens side by side, RGB first; a missing modality takes the other's features."""
+    there = [final[name] for name in _NAMES if name in final]
+    return torch.cat([there[0], there[-1]], dim=-1)
+
+
+def _pick(pair: Pair, index: Tensor) -> Pair:
+    rgb, aux = pair
+    return None if rgb is None else rgb[index], None if aux is None else aux[index]
