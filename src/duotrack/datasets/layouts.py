@@ -1,0 +1,160 @@
+"""Where a benchmark keeps its frames and boxes: declarations, and the one function that reads them."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from duotrack.datasets.annotation import read_boxes
+from duotrack.datasets.sequence import Frames, Sequence
+from duotrack.errors import InputError
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".jpg", ".png", ".bmp")
+Split = Literal["train", "test", "all"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a dataset lies on disk: `<root>/<prefix>/<sequence>/{<rgb>,<aux>}/` (docs/specs/ckd.md, section 4).
+
+    Where `step` is 1 the frames are the folder's images sorted by name. Otherwise box row k belongs to the image
+    numbered `step * k + starts.get(sequence, 0)`, six digits, `.jpg`, and only annotated frames are taken.
+    """
+
+    rgb: str = "visible"
+    aux: str = "infrared"
+    boxes: str = "init.txt"
+    prefix: str = ""
+    step: int = 1
+    starts: Mapping[str, int] = field(default_factory=dict)
+
+
+def _packaged(name: str) -> list[str]:
+    return (files("duotrack.datasets") / "names" / name).read_text(encoding="utf-8").splitlines()
+
+
+def lasher_names(split: Split) -> list[str]:
+    """The sequences of LasHeR: 979 train, 245 test, all 1224 (docs/specs/ckd.md, appendix A)."""
+    parts = ("train", "test") if split == "all" else (split,)
+    return sorted(name for part in parts for name in _packaged(f"lasher_{part}.txt"))
+
+
+def vtuav_train_layout() -> Layout:
+    """The training part of VTUAV: a box every ten frames, counted from a start of its own (appendix B)."""
+    starts = {name: int(start) for name, start in (line.split() for line in _packaged("vtuav_starts.txt"))}
+    return Layout(rgb="rgb", aux="ir", boxes="rgb.txt", prefix="train", step=10, starts=starts)
+
+
+LASHER = Layout()
+"""LasHeR, RGBT210, RGBT234, and any folder of your own that is laid out like them."""
+GTOT = Layout(rgb="v", aux="i")
+
+
+def open_layout(root: str | Path, layout: Layout, *, names: Iterable[str] | None = None) -> list[Sequence]:
+    """The sequences under `root`, in the order of `names`; all folders, sorted, where `names` is None.
+
+    A sequence may lack the folder of one modality. Lists of different lengths are cut to the shortest, said in the log.
+
+    Raises:
+        InputError: no such root, sequences missing, no frames of either modality, a bad box file.
+    """
+    base = Path(root) / layout.prefix
+    if not base.is_dir():
+        raise InputError(f"{base}: no such folder; give the folder that holds the sequences")
+    wanted = _found(base, layout) if names is None else list(names)
+    missing = [name for name in wanted if not (base / name).is_dir()]
+    if missing:
+        raise InputError(
+            f"{base}: {len(missing)} of {len(wanted)} sequences are not there: {_first(missing)}; "
+            "is this the right folder, and is the dataset complete?"
+        )
+    if not wanted:
+        raise InputError(
+            f"{base}: holds no sequence; one is a folder with {layout.boxes} and {layout.rgb}/ or {layout.aux}/"
+        )
+    with ThreadPoolExecutor(8) as pool:  # listing is waiting, above all on a network drive
+        opened = list(pool.map(lambda name: _open(base / name, layout), wanted))
+    cut = [remark for _, remark in opened if remark]
+    if cut:
+        log.warning(
+            "%s: %d sequences have lists of different length, cut to the shortest: %s", base, len(cut), _first(cut)
+        )
+    return [sequence for sequence, _ in opened]
+
+
+def open_lasher(root: str | Path, *, names: Iterable[str] | None = None, split: Split | None = None) -> list[Sequence]:
+    """The sequences of LasHeR, or of any folder in its layout: `<root>/<seq>/{visible,infrared}/` and `init.txt`.
+
+    Args:
+        root: the folder that holds the sequences.
+        names: the sequences to take; None for a split or the whole folder.
+        split: the published train or test list; None for `names` or the whole folder.
+
+    Raises:
+        InputError: as `open_layout`.
+    """
+    return open_layout(root, LASHER, names=lasher_names(split) if split is not None else names)
+
+
+def list_images(folder: Path) -> tuple[str, ...]:
+    """Names of the images in a folder, sorted; names are shared in memory, since sequences repeat them."""
+    return tuple(sys.intern(name) for name in sorted(os.listdir(folder)) if name.lower().endswith(IMAGE_SUFFIXES))
+
+
+def _found(base: Path, layout: Layout) -> list[str]:
+    folders = sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
+    parts = (layout.boxes, layout.rgb, layout.aux)
+    names = [name for name in folders if any((base / name / part).exists() for part in parts)]
+    other = sorted(set(folders) - set(names))
+    if other:
+        log.warning("%s: %d folders are no sequences and are left out: %s", base, len(other), _first(other))
+    return names
+
+
+def _open(folder: Path, layout: Layout) -> tuple[Sequence, str]:
+    boxes = read_boxes(folder / layout.boxes)
+    start = layout.starts.get(folder.name, 0)
+    sides: list[Frames | None] = []
+    for part in (layout.rgb, layout.aux):
+        if not (folder / part).is_dir():
+            sides.append(None)
+            continue
+        names = list_images(folder / part)
+        if layout.step != 1:
+            names = _numbered(folder / part, names, [start + layout.step * row for row in range(len(boxes))])
+        if not names:
+            raise InputError(
+                f"{folder / part}: holds no {', '.join(IMAGE_SUFFIXES)} image; remove it if that modality is missing"
+            )
+        sides.append(Frames(folder / part, names))
+    rgb, aux = sides
+    counts = {"boxes": len(boxes)} | {side.folder.name: len(side) for side in (rgb, aux) if side is not None}
+    if len(counts) == 1:
+        raise InputError(f"{folder}: neither {layout.rgb}/ nor {layout.aux}/ is there; a sequence needs at least one")
+    shortest = min(counts.values())
+    remark = (
+        "" if len(set(counts.values())) == 1 else f"{folder.name} ({', '.join(f'{k} {v}' for k, v in counts.items())})"
+    )
+    cut = [None if side is None else side[:shortest] for side in (rgb, aux)]
+    return Sequence(folder.name, cut[0], cut[1], boxes[:shortest]), remark
+
+
+def _numbered(folder: Path, names: tuple[str, ...], numbers: list[int]) -> tuple[str, ...]:
+    wanted = tuple(f"{number:06d}.jpg" for number in numbers)
+    missing = sorted(set(wanted) - set(names))
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} annotated frames are not there: {_first(missing)}; is the dataset complete?"
+        )
+    return wanted
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -1,0 +1,87 @@
+"""A sequence: the frames of one paired video and the target's box on each."""
+
+from collections.abc import Sequence as ABCSequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from duotrack.frames import FramePair, Image
+
+
+@dataclass(frozen=True)
+class Frames(ABCSequence[Path]):
+    """The image files of one modality: a folder and its file names, listed once. Indexing gives paths."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Frames": ...
+    def __getitem__(self, index: int | slice) -> "Path | Frames":
+        """One path, or fewer frames."""
+        if isinstance(index, slice):
+            return Frames(self.folder, self.names[index])
+        return self.folder / self.names[index]
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """One annotated sequence; a modality that was not recorded is None, but never both.
+
+    `boxes` is (N, 4) float64 x, y, w, h in pixels of both modalities; frame i of `rgb` and `aux` shows box i.
+    """
+
+    name: str
+    rgb: Frames | None
+    aux: Frames | None
+    boxes: NDArray[np.float64]
+
+    @cached_property
+    def visible(self) -> NDArray[np.bool_]:
+        """(N,) where the target is annotated: positive width and height (docs/specs/ckd.md, section 3.3)."""
+        return (self.boxes[:, 2] > 0) & (self.boxes[:, 3] > 0)
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return len(self.boxes)
+
+    def read(self, index: int) -> FramePair:
+        """Frame `index` as RGB images; a file that cannot be read gives None for its side and a note that says so.
+
+        Raises:
+            IndexError: no such frame.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name}: frame {index} asked for, it has {len(self)}")
+        images: list[Image | None] = []
+        notes: list[str] = []
+        for modality, frames in (("rgb", self.rgb), ("aux", self.aux)):
+            image = None if frames is None else read_image(frames[index])
+            if frames is not None and image is None:
+                notes.append(f"{modality}: cannot read {frames[index]}; the frame counts as missing")
+            images.append(image)
+        return FramePair(index=index, rgb=images[0], aux=images[1], notes=tuple(notes))
+
+
+def read_image(path: Path) -> Image | None:
+    """An image file as (H, W, 3) uint8 RGB; None where it is absent, truncated or no image."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    # the decoder would fill the missing part of a cut-off JPEG with grey and call it good
+    if not data or (data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < 0):
+        return None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
