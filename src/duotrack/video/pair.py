@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from duotrack.errors import InputError
-from duotrack.frames import FramePair, Image
+from duotrack.frames import FramePair, Image, Modality, available_modalities
 from duotrack.video.live import LiveStream
 from duotrack.video.stream import Frame, Source, Stream
 
@@ -32,8 +32,8 @@ class PairedSource:
     """Two streams in step, or one alone: iterate over `FramePair`, once.
 
     `fps` is the frame rate where known, `length` the number of pairs where known in advance, `size` (width, height) of
-    every image, `live` whether frames arrive in real time (and old ones are dropped). Close it, or use it as a context
-    manager: files, cameras and threads are released also after an error.
+    every image, `sides` the modalities that there are, `live` whether frames arrive in real time (old ones are dropped).
+    Close it, or use it as a context manager: files, cameras and threads are released also after an error.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class PairedSource:
         self._resize_to = rgb.size if resize_aux and rgb is not None else None
         self.fps = fps
         self.length = length
-        self.size: tuple[int, int] | None = next(iter(self._streams.values())).size
+        self.size = next(iter(self._streams.values())).size
+        self.sides: tuple[Modality, ...] = available_modalities(rgb, aux)
         self.live = any(isinstance(stream, LiveStream) for stream in self._streams.values())
         self._pairs = self._number()
 
@@ -161,13 +162,13 @@ def _joint_length(rgb: Stream, aux: Stream, length_mismatch: LengthMismatch) -> 
     if rgb.length is None or aux.length is None:
         return None
     if rgb.length != aux.length and rgb.exact and aux.exact and length_mismatch == "error":
-        raise InputError(_lengths(f"{rgb.length} frames", f"{aux.length}"))
+        raise InputError(_lengths(str(rgb.length), str(aux.length)))
     return max(rgb.length, aux.length) if length_mismatch == "longest" else min(rgb.length, aux.length)
 
 
 def _lengths(rgb: str, aux: str) -> str:
     remedy = "cut them to the same frames, choose the shortest or the longest, or pair by time"
-    return f"rgb has {rgb} and aux {aux}; {remedy}"
+    return f"rgb has {rgb} frames and aux {aux}; {remedy}"
 
 
 def by_index(rgb: Stream, aux: Stream, *, length_mismatch: LengthMismatch) -> Iterator[Sides]:

@@ -136,13 +136,15 @@ def _watched(stream: Stream, truncated: Truncated) -> Stream:
     inner = stream.frames
 
     def frames() -> Iterator[Frame]:
-        count = 0
+        count, last = 0, 0.0
         for frame in inner:
-            count += 1
+            count, last = count + 1, frame.time or 0.0
             yield frame
-        # an estimated length may be off by a frame or two where the rate varies
-        slack = 0 if stream.exact else max(2, count // 50)
-        if stream.length is not None and count + slack < stream.length:
+        if stream.length is None or count >= stream.length:
+            return
+        # an estimate is a duration times an average rate: only the duration can be relied on
+        duration = 0.0 if stream.fps is None else stream.length / stream.fps
+        if stream.exact or duration - last > max(1.0, 0.05 * duration):
             message = f"{stream.name} ended early: it declares {stream.length} frames, got {count}"
             if truncated == "error":
                 raise InputError(f"{message}; the file is truncated, copy it again or cut it with ffmpeg")
