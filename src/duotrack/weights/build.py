@@ -1,0 +1,146 @@
+"""Networks with weights: from a zoo name and a checkpoint of any kind that fits it."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from duotrack.errors import InputError, nearest
+from duotrack.models.elimination import MODES
+from duotrack.models.zoo import build_on_meta, model_spec
+from duotrack.weights.convert import (
+    copy_to_branches,
+    droptrack_to_ostrack,
+    hiera_to_tiny,
+    init_ckd,
+    mae_to_branch,
+)
+from duotrack.weights.keymap import FITS, STARTING_POINTS, TEACHERS, Shape
+from duotrack.weights.read import Checkpoint, read_checkpoint
+from duotrack.weights.report import load_weights, shapes_of
+
+_log = logging.getLogger(__name__)
+_HEADS = ("box_head.", "box_head_v.", "box_head_i.")
+_TINY_OWN = tuple(f"{b}{n}" for b in ("branch.", "teacher_rgb.", "teacher_tir.") for n in ("pos_embed_", "norm."))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Weights under a model's own keys.
+
+    `keeps`: prefixes of keys that the checkpoint cannot give and that keep their initial values. `trained`: whether
+    they make a tracker, or only a starting point for training.
+    """
+
+    tensors: Mapping[str, Tensor]
+    keeps: tuple[str, ...]
+    trained: bool
+
+
+def build_net(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    elimination: str | None = None,
+    teachers: bool = False,
+) -> nn.Module:
+    """A network of the zoo with weights, in evaluation mode on the CPU, float32.
+
+    Args:
+        name: model name, for example "ckd-base".
+        weights: our safetensors or a published checkpoint (CKD, OSTrack, DropTrack, MAE, Hiera-Tiny); None takes the
+            weights inside the package, or random ones with a warning where it has none.
+        elimination: "mce", "ce" or "none"; None takes what the weights were saved with, or the model's default.
+        teachers: build the training form.
+
+    Raises:
+        InputError: unknown model or elimination, an unreadable checkpoint, or one that does not fit the model.
+    """
+    spec = model_spec(name)
+    if weights is not None:
+        return build_from(read_checkpoint(weights, teachers=teachers), name, elimination=elimination, teachers=teachers)
+    packaged = None if spec.weights is None else resources.files("duotrack") / "weights" / "files" / spec.weights
+    if packaged is not None and packaged.is_file() and not teachers:
+        with resources.as_file(packaged) as path:
+            return build_from(read_checkpoint(path), name, elimination=elimination)
+    _log.warning("%s starts from random weights: it tracks nothing until trained or given a checkpoint", name)
+    return spec.build(elimination=_mode(elimination or spec.elimination), teachers=teachers).eval()
+
+
+def build_from(
+    checkpoint: Checkpoint, name: str, *, elimination: str | None = None, teachers: bool = False
+) -> nn.Module:
+    """As `build_net`, from a checkpoint that has been read.
+
+    Raises:
+        InputError: the checkpoint does not fit the model.
+    """
+    spec = model_spec(name)
+    mode = _mode(elimination or checkpoint.metadata.get("elimination") or spec.elimination)
+    fitted = fit(checkpoint, name, teachers=teachers)
+    if not fitted.trained:
+        _log.warning(
+            "%s starts from %s weights: initialised, not trained; it tracks poorly until trained", name, checkpoint.kind
+        )
+    net: nn.Module
+    if fitted.keeps:
+        net = spec.build(elimination=mode, teachers=teachers)
+    else:  # nothing keeps its initial value: shapes suffice, and memory is needed once
+        net = build_on_meta(spec, elimination=mode, teachers=teachers)
+    load_weights(net, fitted.tensors, allow_missing=fitted.keeps)
+    return net.eval()
+
+
+def fit(checkpoint: Checkpoint, name: str, *, teachers: bool = False) -> Fitted:
+    """Bring a checkpoint's tensors under the keys of the model `name`; keys and shapes are not compared here.
+
+    Raises:
+        InputError: this kind of checkpoint is not for this model, or it lacks the teachers that are asked for.
+    """
+    kind, tensors = checkpoint.kind, checkpoint.tensors
+    saved_as = checkpoint.metadata.get("model", name)
+    if kind not in FITS[name] or (kind == "duotrack" and saved_as != name):
+        what = f"duotrack weights of {saved_as}" if kind == "duotrack" else f"{kind} weights"
+        takers = [saved_as] if kind == "duotrack" else [model for model, kinds in FITS.items() if kind in kinds]
+        raise InputError(f"{name} cannot use {what}; they fit {', '.join(takers)}")
+    trained = kind not in STARTING_POINTS and checkpoint.metadata.get("trained") != "no"
+    if kind == "hiera":
+        return Fitted(hiera_to_tiny(tensors, teachers=teachers), (*_HEADS, *_TINY_OWN), trained)
+    if kind == "mae":
+        return Fitted(copy_to_branches(mae_to_branch(tensors), teachers=teachers), _HEADS, trained)
+    if kind in ("ostrack", "droptrack"):
+        plain = droptrack_to_ostrack(tensors) if kind == "droptrack" else tensors
+        return Fitted(init_ckd(plain, teachers=teachers), (), trained)
+    if not teachers:
+        tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(TEACHERS)}
+    elif not any(key.startswith(TEACHERS) for key in tensors):
+        raise InputError(
+            "the training form needs teachers and these weights have none; use a training checkpoint, or OSTrack or "
+            "DropTrack weights to begin with"
+        )
+    return Fitted(tensors, (), trained)
+
+
+def model_for(checkpoint: Checkpoint) -> str:
+    """The model that a checkpoint is for.
+
+    Raises:
+        InputError: duotrack weights that name a model which this version does not have.
+    """
+    if checkpoint.kind == "duotrack" and "model" in checkpoint.metadata:
+        return model_spec(checkpoint.metadata["model"]).name
+    return "ckd-tiny" if checkpoint.kind in ("hiera", "duotrack") else "ckd-base"
+
+
+def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:
+    """Every state-dict key of a model and its shape; takes no memory."""
+    return shapes_of(build_on_meta(model_spec(name), teachers=teachers).state_dict())
+
+
+def _mode(elimination: str) -> str:
+    if elimination not in MODES:
+        raise InputError(f"no elimination is called {elimination!r}{nearest(elimination, list(MODES))}")
+    return elimination
