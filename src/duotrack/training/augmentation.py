@@ -111,7 +111,7 @@ def finish(crop: Image, light: Light) -> NDArray[np.float32]:
     """A crop (S, S, 3) uint8 -> (3, S, S) float32: brightness, clamp, mirror, normalise (section 3.5, steps 3 to 5)."""
     # every grey level meets the same arithmetic: a table of 256 x 3 does it once
     levels = np.clip(np.arange(256, dtype=np.float32) * np.float32(light.brightness) / 255, 0, 1)
-    table = (levels[:, None] - np.float32(MEAN)) / np.float32(STD)
+    table = (levels[:, None] - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
     pixels = crop[:, ::-1] if light.mirrored else crop
     return np.stack([table[:, channel][pixels[:, :, channel]] for channel in range(3)])
 

@@ -106,17 +106,17 @@ def render(
     size = crop.shape[0]
     grey = np.clip(np.rint(cv2.transform(crop, rendering.mix[None].astype(np.float64))), 0, 255).astype(np.uint8)
     across = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    added: NDArray[np.float32] = rendering.slope[0] * across[None, :] + rendering.slope[1] * across[:, None]
+    added = np.add.outer(rendering.slope[1] * across, rendering.slope[0] * across).astype(np.float32)
     if rendering.heat:
         added = added + rendering.heat * _soft_box(box, size)
     if rendering.stripes:
-        added = added + np.float32(rendering.stripes) * rng.standard_normal(size, np.float32)[None, :]
+        added = added + np.float32(rendering.stripes) * rng.standard_normal((1, size), np.float32)
     picture = rendering.tone[grey.reshape(size, size)]
     if rendering.blur > 0.3:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rendering.blur), np.float32)
     alike = bool(np.ptp(rendering.tone, axis=1).max() == 0)  # a grey sensor has one noise for its three channels
     noise = rng.standard_normal((size, size, 1 if alike else 3), np.float32)
-    picture = picture + added[:, :, None].astype(np.float32) + np.float32(rendering.noise) * noise
+    picture = picture + added[:, :, None] + np.float32(rendering.noise) * noise
     picture[padding] = 0
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
