@@ -1,7 +1,8 @@
 """Turn single-modality videos with boxes into a dataset folder that `duotrack train` reads.
 
 Input: `SOURCE/{infrared,visible}/NAME.mp4` beside `NAME.txt`, one row of x,y,w,h a frame (0,0,0,0: target absent).
-Output: `OUT/NAME/{infrared,visible}/000000.jpg ...` and `OUT/NAME/init.txt`; the other modality's folder is simply not there.
+Output: `OUT/NAME/{infrared,visible}/000000.jpg ...` and `OUT/NAME/init.txt`;
+the other modality's folder is simply not there.
 
 A video that cuts to another scene (the target jumps, or the whole picture changes) is split into `NAME`,
 `NAME_part2`, ..., because a training pair must never straddle a cut; `--keep-cuts` leaves it whole.
@@ -11,6 +12,7 @@ A video that cuts to another scene (the target jumps, or the whole picture chang
 """
 
 import argparse
+import itertools
 import shutil
 import sys
 from collections.abc import Iterator
@@ -69,7 +71,7 @@ def split_points(
     """
     if len(boxes) < 2:
         return [0]
-    change = np.array([np.abs(b - a).mean() for a, b in zip(thumbnails[:-1], thumbnails[1:], strict=True)], np.float64)
+    change = np.array([np.abs(b - a).mean() for a, b in itertools.pairwise(thumbnails)], np.float64)
     centres, sides = boxes[:, :2] + boxes[:, 2:] / 2, np.sqrt(boxes[:, 2] * boxes[:, 3])
     seen = (sides[1:] > 0) & (sides[:-1] > 0)
     step = np.where(seen, np.linalg.norm(centres[1:] - centres[:-1], axis=1), 0.0)

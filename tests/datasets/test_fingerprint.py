@@ -3,10 +3,9 @@
 import shutil
 from pathlib import Path
 
-from sequences import write_sequence
-
 from duotrack.datasets.fingerprint import fingerprint
 from duotrack.datasets.layouts import open_lasher
+from sequences import write_sequence
 
 
 def test_same_data_elsewhere(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sequences import box, scene, write_sequence
 
 from duotrack.datasets.layouts import GTOT, Layout, lasher_names, open_lasher, open_layout, vtuav_train_layout
 from duotrack.errors import InputError
+from sequences import box, scene, write_sequence
 
 
 def test_pairs_in_step(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_folder_without_frames_or_boxes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither visible/ nor infrared/"):
         open_lasher(tmp_path)
     (tmp_path / "a" / "visible").mkdir()
-    with pytest.raises(InputError, match="holds no .jpg"):
+    with pytest.raises(InputError, match=r"holds no \.jpg"):
         open_lasher(tmp_path)
     (tmp_path / "a" / "init.txt").unlink()
     with pytest.raises(InputError, match="no such box file"):
@@ -135,7 +135,7 @@ def test_boxes_every_few_frames(tmp_path: Path) -> None:
     (sequence,) = open_layout(tmp_path, layout)
     assert sequence.rgb is not None
     assert [p.name for p in sequence.rgb] == ["000003.jpg", "000007.jpg", "000011.jpg"]
-    with pytest.raises(InputError, match="1 annotated frames are not there: 000012.jpg"):
+    with pytest.raises(InputError, match=r"1 annotated frames are not there: 000012\.jpg"):
         open_layout(tmp_path, Layout(rgb="rgb", aux="ir", boxes="rgb.txt", prefix="train", step=4, starts={"bus": 4}))
 
 

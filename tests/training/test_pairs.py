@@ -1,0 +1,219 @@
+"""From a dataset folder to batches."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from duotrack.datasets.layouts import open_lasher
+from duotrack.datasets.stills import open_stills
+from duotrack.errors import InputError
+from duotrack.training.augmentation import Augmentation, Jitter
+from duotrack.training.loader import build_loader
+from duotrack.training.pairs import PairDataset, PairGeometry, Source
+from duotrack.training.sampling import Sampling
+from duotrack.training.synthesis import Synthesis
+from sequences import write_sequence
+
+GEOMETRY = PairGeometry(template_size=64, search_size=128)
+PLAIN = Augmentation(grey=0, flip=0, brightness=0, crop_flip=0)
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("paired")
+    for name in ("a", "b"):
+        write_sequence(root, name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("single")
+    write_sequence(root, "v", modalities=("visible",))
+    write_sequence(root, "i", modalities=("infrared",))
+    return root
+
+
+def dataset(root: Path, **settings: object) -> PairDataset:
+    return PairDataset([Source("test", open_lasher(root))], geometry=GEOMETRY, **settings)  # type: ignore[arg-type]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_shapes_and_types(paired: Path) -> None:
+    pair = dataset(paired)[0, 0]
+    assert {key: (tuple(value.shape), value.dtype) for key, value in pair.items()} == {
+        "template": ((2, 3, 64, 64), torch.float32),
+        "search": ((2, 3, 128, 128), torch.float32),
+        "box": ((4,), torch.float32),
+        "present": ((2,), torch.bool),
+    }
+    assert pair["present"].all()
+    assert not torch.equal(pair["search"][0], pair["search"][1])
+
+
+@pytest.mark.parametrize(
+    "augmentation", [PLAIN, Augmentation(grey=0, flip=1, crop_flip=1, brightness=0), Augmentation()]
+)
+def test_the_box_lies_on_the_target(paired: Path, augmentation: Augmentation) -> None:
+    data = dataset(paired, augmentation=augmentation.model_copy(update={"grey": 0.0}))
+    for index in range(12):
+        pair = data[0, index]
+        x, y, w, h = (128 * pair["box"]).tolist()
+        target = pair["search"][0, 0] - pair["search"][0, 1] > 1.5  # red
+        rows, columns = torch.nonzero(target, as_tuple=True)
+        middle_x, middle_y = min(max(x + w / 2, 0), 128), min(max(y + h / 2, 0), 128)
+        assert abs(float(columns.float().median()) - middle_x) < 0.3 * w + 2
+        assert abs(float(rows.float().median()) - middle_y) < 0.3 * h + 2
+        # and in the middle of the template, whatever was done to it
+        centre = pair["template"][0, 0, 28:36, 28:36] - pair["template"][0, 1, 28:36, 28:36]
+        assert float((centre > 1.5).float().mean()) > 0.9
+
+
+def test_modalities_share_the_geometry(tmp_path: Path) -> None:
+    folder = write_sequence(tmp_path, "a", modalities=("visible",))
+    (folder / "infrared").symlink_to(folder / "visible")
+    data = dataset(tmp_path)
+    for index in range(8):
+        pair = data[0, index]
+        assert torch.equal(pair["search"][0], pair["search"][1])
+        assert torch.equal(pair["template"][0], pair["template"][1])
+
+
+def test_same_key_same_bytes(paired: Path) -> None:
+    settings = {"seed": 5, "augmentation": Augmentation(blur=0.5, noise=0.5, gamma=0.5), "jitter": Jitter(hard=0.5)}
+    one, two = dataset(paired, **settings), dataset(paired, **settings)
+    two[3, 1]
+    assert same(one[2, 7], two[2, 7])
+    assert not same(one[2, 7], one[2, 8])
+    assert not same(one[2, 7], one[3, 7])
+    assert not same(one[2, 7], dataset(paired, **(settings | {"seed": 6}))[2, 7])
+
+
+def test_missing_modality_takes_the_other(single: Path) -> None:
+    data = dataset(single)
+    seen = set()
+    for index in range(10):
+        pair = data[0, index]
+        seen.add(tuple(pair["present"].tolist()))
+        assert torch.equal(pair["search"][0], pair["search"][1])
+        assert torch.equal(pair["template"][0], pair["template"][1])
+    assert seen == {(True, False), (False, True)}
+
+
+def test_synthesis_makes_a_partner(single: Path) -> None:
+    data = dataset(single, synthesis=Synthesis(probability=1))
+    for index in range(6):
+        pair = data[0, index]
+        assert pair["present"].all()
+        assert not torch.equal(pair["search"][0], pair["search"][1])
+    half = dataset(single, synthesis=Synthesis(probability=0.5))
+    assert 5 < sum(bool(half[0, i]["present"].all()) for i in range(30)) < 25
+
+
+def test_dropping_a_modality(paired: Path) -> None:
+    data = dataset(paired, augmentation=Augmentation(drop_modality=1))
+    kept = [tuple(data[0, i]["present"].tolist()) for i in range(16)]
+    assert set(kept) == {(True, False), (False, True)}
+
+
+def test_stills(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(tmp_path / "a.png"), cv2.resize(image, (160, 120)))
+    data = PairDataset([Source("stills", open_stills(tmp_path), kind="stills")], geometry=GEOMETRY)
+    for index in range(10):
+        pair = data[0, index]
+        assert pair["present"].tolist() == [True, False]
+        assert torch.isfinite(pair["box"]).all()
+        assert (pair["box"][2:] > 0).all()
+
+
+def test_mixing_by_ratio(paired: Path, single: Path) -> None:
+    sources = [Source("paired", open_lasher(paired), 3), Source("single", open_lasher(single), 1)]
+    data = PairDataset(sources, geometry=GEOMETRY)
+    share = np.mean([bool(data[0, i]["present"].all()) for i in range(200)])
+    assert 0.65 < share < 0.85
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_do_not_depend_on_workers(paired: Path, workers: int) -> None:
+    data = dataset(paired)
+    loader = build_loader(data, batch_size=3, samples=8, workers=workers)
+    for epoch in (0, 1):  # workers live on between epochs
+        loader.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        batches = list(loader)
+        assert len(batches) == len(loader) == 2
+        for number, batch in enumerate(batches):
+            expected = torch.utils.data.default_collate([data[epoch, 3 * number + k] for k in range(3)])
+            assert same(batch, expected)
+
+
+def test_ranks_see_different_samples(paired: Path) -> None:
+    data = dataset(paired)
+    whole = [data[0, i] for i in range(4)]
+    for rank in (0, 1):
+        (batch,) = build_loader(data, batch_size=2, samples=4, rank=rank, world=2)
+        assert same(batch, torch.utils.data.default_collate(whole[rank::2]))
+
+
+def test_a_corrupt_frame_is_said_once_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_sequence(tmp_path, "a", modalities=("visible",))
+    data = dataset(tmp_path)
+    for i in range(12, 24):
+        (folder / "visible" / f"{i:06d}.jpg").write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        for index in range(10):
+            data[0, index]
+    messages = [record.message for record in caplog.records]
+    assert messages
+    assert len(messages) == len(set(messages))
+
+
+def test_unusable_data_is_an_error_that_says_why(tmp_path: Path) -> None:
+    folder = write_sequence(tmp_path, "a", modalities=("visible",))
+    data = dataset(tmp_path)
+    for path in (folder / "visible").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"50 draws .* a: no modality can be read in both frames \(50 times\)"):
+        data[0, 0]
+
+
+def test_boxes_outside_the_frame(tmp_path: Path) -> None:
+    write_sequence(tmp_path, "a", boxes="900,900,10,10\n" * 24)
+    with pytest.raises(InputError, match="a crop lies outside the frame"):
+        dataset(tmp_path)[0, 0]
+
+
+def test_frames_of_different_size(tmp_path: Path) -> None:
+    folder = write_sequence(tmp_path, "a")
+    for path in (folder / "infrared").iterdir():
+        assert cv2.imwrite(str(path), np.zeros((50, 60, 3), np.uint8))
+    with pytest.raises(InputError, match="modalities are 96x72 and 60x50"):
+        dataset(tmp_path)[0, 0]
+
+
+def test_short_sequences(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_sequence(tmp_path, "a", 8)
+    with pytest.raises(InputError, match="none of 1 sequences has 20 frames, 5 of them"):
+        dataset(tmp_path)
+    dataset(tmp_path, sampling=Sampling(min_frames=8))
+    write_sequence(tmp_path, "b", 20)
+    with caplog.at_level(logging.WARNING):
+        dataset(tmp_path)
+    assert "1 of 2 sequences are too short" in caplog.text
+
+
+def test_bad_ratios_and_sizes(paired: Path) -> None:
+    sequences = open_lasher(paired)
+    with pytest.raises(InputError, match="at least one dataset"):
+        PairDataset([], geometry=GEOMETRY)
+    with pytest.raises(InputError, match="ratio above 0"):
+        PairDataset([Source("a", sequences, 0)], geometry=GEOMETRY)
+    with pytest.raises(InputError, match="no batch of 9"):
+        build_loader(dataset(paired), batch_size=9, samples=8)
