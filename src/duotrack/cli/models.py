@@ -36,10 +36,9 @@ def describe(spec: Any) -> dict[str, Any]:
     from importlib.resources import files
     from pathlib import Path
 
-    import torch
+    from duotrack.models.zoo import build_on_meta
 
-    with torch.device("meta"):  # shapes without memory: counting 184 M parameters takes no 700 MB
-        parameters = sum(p.numel() for p in spec.build().parameters())
+    parameters = sum(p.numel() for p in build_on_meta(spec).parameters())
     packaged = Path(str(files("duotrack"))) / "weights" / "files" / (spec.weights or "")
     bundled = packaged.stat().st_size if packaged.is_file() else None
     numbers, source = PUBLISHED.get(spec.name, ({}, None))

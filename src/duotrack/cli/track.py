@@ -1,6 +1,167 @@
-"""Placeholder."""
+"""`duotrack track`: follow objects through a video or a live stream, into files."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from duotrack.errors import InputError, nearest
+
+Option = typer.Option
 
 
-def track() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+def track(
+    rgb: Annotated[str | None, Option(help="Visible: video file, image folder, camera number, address.")] = None,
+    aux: Annotated[str | None, Option(help="Thermal, depth or event: the same kinds. One of the two suffices.")] = None,
+    box: Annotated[
+        list[str] | None, Option(help="x,y,w,h of the object in the first frame; again for each further object.")
+    ] = None,
+    out: Annotated[Path | None, Option(help="Folder for boxes.txt, track.jsonl and overlay.mp4.")] = None,
+    first_frame: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Only write the first frames there, with a pixel grid to read --box off."),
+    ] = None,
+    start: Annotated[int, Option(min=0, help="Frame to begin with; --box is for that frame.")] = 0,
+    max_frames: Annotated[int | None, Option(min=1, help="Stop after so many frames.")] = None,
+    overlay: Annotated[bool, Option("--overlay/--no-overlay", help="Write overlay.mp4.")] = True,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace results that --out holds.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the summary as JSON.")] = False,
+    model: Annotated[str, Option(help="Model, see `duotrack models`.", rich_help_panel="Model")] = "ckd-tiny",
+    weights: Annotated[
+        Path | None,
+        Option(help="safetensors or a published checkpoint; default: the package's.", rich_help_panel="Model"),
+    ] = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel="Model")] = "auto",
+    precision: Annotated[str, Option(help="fp32, bf16 or fp16 (CUDA only).", rich_help_panel="Model")] = "fp32",
+    elimination: Annotated[
+        str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel="Model")
+    ] = None,
+    uncertain_below: Annotated[
+        float | None, Option(help="One score below this: uncertain (0.35).", rich_help_panel="State")
+    ] = None,
+    lost_below: Annotated[
+        float | None, Option(help="--lost-after scores below: lost (0.2).", rich_help_panel="State")
+    ] = None,
+    lost_after: Annotated[int | None, Option(help="Frames in a row (10).", rich_help_panel="State")] = None,
+    tracking_above: Annotated[
+        float | None, Option(help="--recover-after scores from here: tracking again (0.5).", rich_help_panel="State")
+    ] = None,
+    recover_after: Annotated[int | None, Option(help="Frames in a row (3).", rich_help_panel="State")] = None,
+    sync: Annotated[str, Option(help="Pair frames by index or by time.", rich_help_panel="Pairing")] = "index",
+    tolerance: Annotated[
+        float | None, Option(min=0, help="Seconds between two frames of a pair, at most.", rich_help_panel="Pairing")
+    ] = None,
+    length_mismatch: Annotated[
+        str, Option(help="error, or go on to the end of the shortest or the longest.", rich_help_panel="Pairing")
+    ] = "error",
+    resize_aux: Annotated[
+        bool, Option("--resize-aux", help="Scale aux to the size of rgb.", rich_help_panel="Pairing")
+    ] = False,
+    fps: Annotated[float | None, Option(help="Frame rate of image folders.", rich_help_panel="Pairing")] = None,
+    allow_truncated: Annotated[
+        bool,
+        Option("--allow-truncated", help="Track a damaged video up to where it breaks off.", rich_help_panel="Pairing"),
+    ] = False,
+) -> None:
+    """Follow one object, or several, through a visible video, an aligned thermal (depth, event) one, or both.
+
+    Example: [bold]duotrack track --rgb visible.mp4 --aux thermal.mp4 --box 120,80,40,60 --out results[/bold]
+    """
+    import json
+
+    _check_choice("sync", sync, ["index", "time"])
+    _check_choice("length-mismatch", length_mismatch, ["error", "shortest", "longest"])
+    boxes = [parse_box(text) for text in box or []]
+    if first_frame is None and not boxes:
+        raise InputError(
+            "no --box: say where the object is in the first frame as --box x,y,w,h; `duotrack track "
+            f"{_sources(rgb, aux)} --first-frame DIR` writes that frame with a pixel grid to read it off"
+        )
+    if first_frame is None and out is None:
+        raise InputError("no --out: name a folder for the results, --out DIR")
+
+    from duotrack.video import open_source
+
+    source = open_source(
+        rgb,
+        aux,
+        sync="time" if sync == "time" else "index",
+        tolerance=tolerance,
+        length_mismatch=length_mismatch,  # type: ignore[arg-type]  # checked above
+        resize_aux=resize_aux,
+        fps=fps,
+        truncated="deliver" if allow_truncated else "error",
+    )
+    with source:
+        if first_frame is not None:
+            _write_first_frame(source, start, first_frame)
+            return
+        from duotrack.cli.following import follow
+        from duotrack.tracking.load import load_tracker
+        from duotrack.video.sinks import Sinks
+
+        assert out is not None
+        sides = [name for name, given in (("rgb", rgb), ("aux", aux)) if given is not None]
+        assert source.size is not None
+        sinks = Sinks(
+            out,
+            size=source.size,
+            sides=sides,
+            fps=source.fps,
+            objects=len(boxes),
+            overlay=overlay,
+            overwrite=overwrite,
+        )
+        tracker = load_tracker(
+            model,
+            weights=weights,
+            device=device,
+            precision=precision,
+            elimination=elimination,
+            uncertain_below=uncertain_below,
+            lost_below=lost_below,
+            lost_after=lost_after,
+            tracking_above=tracking_above,
+            recover_after=recover_after,
+        )
+        if not as_json:
+            typer.echo(source.describe())
+        summary = follow(source, tracker, boxes, sinks, sides=sides, start=start, max_frames=max_frames)
+    typer.echo(json.dumps(summary.as_dict()) if as_json else "\n".join(summary.lines()))
+    if summary.interrupted and not source.live:
+        raise typer.Exit(130)
+
+
+def parse_box(text: str) -> list[float]:
+    """`"x,y,w,h"` as four numbers; whether they make sense in the frame, the tracker says."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(
+            f"--box {text} is not four numbers; write --box x,y,w,h, for example --box 120,80,40,60"
+        ) from error
+    if len(numbers) != 4:
+        raise InputError(f"--box {text} has {len(numbers)} numbers; write four: --box x,y,w,h")
+    return numbers
+
+
+def _check_choice(option: str, value: str, choices: list[str]) -> None:
+    if value not in choices:
+        raise InputError(f"--{option} {value} is not one of {', '.join(choices)}{nearest(value, choices)}")
+
+
+def _sources(rgb: str | None, aux: str | None) -> str:
+    given = [f"--{name} {value}" for name, value in (("rgb", rgb), ("aux", aux)) if value is not None]
+    return " ".join(given) or "--rgb SRC"
+
+
+def _write_first_frame(source: Any, start: int, folder: Path) -> None:
+    from itertools import islice
+
+    from duotrack.video.pictures import first_frame_images
+
+    pair = next(islice(source, start, None), None)
+    if pair is None:
+        raise InputError(f"the source ends before frame {start}; choose a smaller --start")
+    for path in first_frame_images(pair, folder):
+        typer.echo(path)

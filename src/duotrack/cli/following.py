@@ -1,0 +1,176 @@
+"""Running a tracker over a source into result files: what `track` and `demo` share."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
+from types import FrameType
+from typing import Any
+
+from duotrack.errors import InputError
+from duotrack.frames import MODALITIES, FramePair, TrackResult
+from duotrack.tracking.tracker import MultiTracker, Tracker
+from duotrack.video import PairedSource
+from duotrack.video.sinks import Sinks
+
+Watch = Callable[[FramePair, Sequence[TrackResult]], None]
+
+
+@dataclass
+class Summary:
+    """What happened in a run; `seconds` is spent in the tracker, `elapsed` in all."""
+
+    objects: int
+    frames: int = 0
+    seconds: float = 0.0
+    elapsed: float = 0.0
+    states: list[dict[str, int]] = field(default_factory=list)
+    lacking: dict[str, int] = field(default_factory=dict)
+    dropped: int = 0
+    interrupted: bool = False
+    files: dict[str, str] = field(default_factory=dict)
+
+    def count(self, pair: FramePair, results: Sequence[TrackResult], seconds: float) -> None:
+        """Add one frame."""
+        self.frames += 1
+        self.seconds += seconds
+        for counts, result in zip(self.states, results, strict=True):
+            counts[result.state] += 1
+        for name in self.lacking:
+            self.lacking[name] += name not in pair.available
+
+    def lines(self) -> list[str]:
+        """The summary in words."""
+        ended = ", ended by Ctrl-C" if self.interrupted else ""
+        objects = "1 object" if self.objects == 1 else f"{self.objects} objects"
+        rates = f"{self.frames / self.elapsed:.1f} frames/s, tracking alone {self.frames / self.seconds:.1f}"
+        lines = [f"{self.frames} frames, {objects}{ended}: {rates}"]
+        for number, counts in enumerate(self.states, start=1):
+            which = f"object {number}: " if self.objects > 1 else ""
+            lines.append(which + ", ".join(f"{state} {count}" for state, count in counts.items()))
+        lines += [f"{count} frames lack {name}" for name, count in self.lacking.items() if count]
+        lines += [f"{self.dropped} frames were dropped to keep up"] if self.dropped else []
+        return lines + [f"{name}: {path}" for name, path in self.files.items()]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary as JSON would hold it."""
+        return asdict(self)
+
+
+def follow(
+    source: PairedSource,
+    tracker: Tracker,
+    boxes: Sequence[Sequence[float]],
+    sinks: Sinks,
+    *,
+    sides: Sequence[str] = MODALITIES,
+    start: int = 0,
+    max_frames: int | None = None,
+    watch: Watch | None = None,
+) -> Summary:
+    """Track `boxes` through `source` from frame `start` on; the files appear when it ends well.
+
+    The first Ctrl-C ends the run there, with whole files; a second one, while they are written, ends the process.
+
+    Args:
+        sides: the modalities that the source has.
+        max_frames: how many frames at most, the first included.
+        watch: is shown every frame and its results.
+
+    Raises:
+        InputError: the source ends before `start`, or the tracker refuses the first frame or its boxes.
+    """
+    summary = Summary(objects=len(boxes))
+    summary.states = [dict.fromkeys(("tracking", "uncertain", "lost"), 0) for _ in boxes]
+    summary.lacking = dict.fromkeys(sides, 0)
+    many = MultiTracker(tracker)
+    frames = islice(source, start, None if max_frames is None else start + max_frames)
+    began = time.perf_counter()
+    with _interruptible() as interrupt, _progress(_total(source, start, max_frames)) as advance:
+        first = next(frames, None)
+        if first is None:
+            raise InputError(f"the source ends before frame {start}: nothing to track; choose a smaller --start")
+        results, seconds = _timed(many.init, first.rgb, first.aux, boxes)
+        with sinks:
+            for pair in interrupt.guard(chain([first], frames)):
+                if pair is not first:
+                    results, seconds = _timed(many.update, pair.rgb, pair.aux)
+                summary.count(pair, results, seconds)
+                sinks.write(pair, results, seconds)
+                if watch is not None:
+                    watch(pair, results)
+                advance()
+    summary.elapsed = time.perf_counter() - began
+    summary.interrupted = interrupt.pressed
+    summary.dropped = source.dropped
+    summary.files = {name: str(path) for name, path in sinks.paths.items()}
+    return summary
+
+
+def _timed(call: Callable[..., list[TrackResult]], *args: Any) -> tuple[list[TrackResult], float]:
+    began = time.perf_counter()
+    return call(*args), time.perf_counter() - began
+
+
+def _total(source: PairedSource, start: int, max_frames: int | None) -> int | None:
+    if source.length is None:
+        return max_frames
+    left = max(0, source.length - start)
+    return left if max_frames is None else min(left, max_frames)
+
+
+@contextmanager
+def _progress(total: int | None) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("tracking", total=total)
+        yield lambda: progress.advance(task)
+
+
+class _Interrupt:
+    """Ctrl-C as a wish to end: at once while waiting for a frame, else after the frame in hand."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self._waiting = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.pressed or self._waiting:
+            self.pressed = True
+            raise KeyboardInterrupt
+        self.pressed = True
+
+    def guard(self, pairs: Iterator[FramePair]) -> Iterator[FramePair]:
+        """The same frames until Ctrl-C."""
+        while not self.pressed:
+            self._waiting = True
+            try:
+                pair = next(pairs, None)
+            except KeyboardInterrupt:
+                return
+            finally:
+                self._waiting = False
+            if pair is None:
+                return
+            yield pair
+
+
+@contextmanager
+def _interruptible() -> Iterator[_Interrupt]:
+    interrupt = _Interrupt()
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
+        yield interrupt
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
