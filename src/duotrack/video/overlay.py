@@ -81,7 +81,8 @@ def _draw_box(panel: Image, result: TrackResult, caption: str, factor: float, un
     # a dark rim keeps the box visible on bright and on busy ground; outside the object, so that it hides none of it
     cv2.rectangle(panel, (left - line, top - line), (right + line, bottom + line), _BLACK, line + 2, cv2.LINE_AA)
     cv2.rectangle(panel, (left - line, top - line), (right + line, bottom + line), colour, line, cv2.LINE_AA)
-    _label(panel, caption, (left - line, top - 2 * line), unit, background=colour, above=True)
+    room_above = top > 20 * unit  # else the caption would cover the object
+    _label(panel, caption, (left - line, top if room_above else bottom), unit, background=colour, above=room_above)
 
 
 def _label(

@@ -32,8 +32,8 @@ class PairedSource:
     """Two streams in step, or one alone: iterate over `FramePair`, once.
 
     `fps` is the frame rate where known, `length` the number of pairs where known in advance, `size` (width, height) of
-    every image, `sides` the modalities that there are, `live` whether frames arrive in real time (old ones are dropped).
-    Close it, or use it as a context manager: files, cameras and threads are released also after an error.
+    every image, `sides` the modalities that there are, `live` whether frames arrive in real time (and old ones are
+    dropped). Close it, or use it as a context manager: files, cameras and threads are released also after an error.
     """
 
     def __init__(
