@@ -1,6 +1,88 @@
-"""Placeholder."""
+"""`duotrack train`: from a recipe and a folder of data to weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from duotrack.errors import InputError
+
+if TYPE_CHECKING:
+    from duotrack.training.data import Folders
 
 
-def train() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+Folder = Annotated[list[Path] | None, typer.Option(help="Folder of sequences, laid out like LasHeR; repeatable.")]
+HeldOut = Annotated[list[Path] | None, typer.Option(help="Folder of held-out sequences; they choose best.ckpt.")]
+Stills = Annotated[list[Path] | None, typer.Option(help="Folder of still images to draw pairs from as well.")]
+Out = Annotated[Path | None, typer.Option(help="Run folder: recipe, log, checkpoints, weights.")]
+Change = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe, e.g. --set optimiser.clip=0.5"),
+]
+_NAMES = "FILE[:SECTION]"
+
+
+def train(
+    recipe: str = typer.Argument(help="A packaged recipe (ckd-tiny, ckd-base-stage1, ...) or a YAML file."),
+    data: Folder = None,
+    stills: Stills = None,
+    names: str = typer.Option("", metavar=_NAMES, help="Train on these sequences only, one name a line."),
+    val: HeldOut = None,
+    val_names: str = typer.Option("", metavar=_NAMES, help="Hold out these sequences only."),
+    out: Out = None,
+    change: Change = None,
+    resume: bool = typer.Option(False, "--resume", help="Continue the run in --out where its last checkpoint is."),
+    device: str = typer.Option("auto", help="cpu, cuda or auto."),
+    devices: int = typer.Option(1, help="Processes that train together, one a device."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the recipe with every value, and leave."),
+) -> None:
+    """Train a model by a recipe.
+
+    Example: duotrack train ckd-tiny --data my_sequences --out runs/tiny
+
+    The folder holds one folder a sequence, with visible/ and infrared/ (one may be missing) and init.txt: a line
+    x,y,w,h a frame.
+    """
+    from duotrack.training.recipe import load_recipe, to_yaml
+
+    resolved = load_recipe(recipe, change or [])
+    if dry_run:
+        typer.echo(to_yaml(resolved), nl=False)
+        return
+    if not data and not stills:
+        raise InputError("there is nothing to train on; give a folder of sequences with --data")
+    if out is None:
+        raise InputError("--out is missing; name a new folder for the run, for example --out runs/first")
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device is cpu, cuda or auto, got {device!r}")
+    try:
+        from duotrack.training.fit import fit
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in ("pytorch_lightning", "tensorboard"):
+            raise
+        raise InputError(f"training needs {error.name}; install it with: pip install 'duotrack[train]'") from error
+    try:
+        fit(
+            resolved,
+            _folders(data or [], stills or [], names),
+            out,
+            validation=_folders(val, [], val_names) if val else None,
+            resume=resume,
+            device=device,  # type: ignore[arg-type]
+            devices=devices,
+        )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command with --resume continues the run in {out}", err=True)
+        raise typer.Exit(130) from None
+
+
+def _folders(sequences: list[Path], stills: list[Path], names: str) -> "Folders":
+    from duotrack.training.data import Folders, read_names
+
+    for folder in (*sequences, *stills):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; give one that holds sequences")
+    if not names:
+        return Folders(tuple(sequences), tuple(stills))
+    path, _, section = names.partition(":")
+    return Folders(tuple(sequences), tuple(stills), read_names(Path(path), section))

@@ -45,7 +45,7 @@ def giou_loss(pred: Tensor, truth: Tensor) -> Tensor:
 
 
 def decode(maps: HeadMaps) -> Tensor:
-    """Boxes at the highest score, without a window: (B, 4) centre form, as fractions of the search image (section 1.6)."""
+    """Boxes at the highest score, without a window: (B, 4) centre form, fractions of the search image (section 1.6)."""
     batch, _, rows, columns = maps.score_map.shape
     index = maps.score_map.detach().reshape(batch, -1).argmax(dim=1)
     size, offset = (
@@ -59,7 +59,7 @@ def decode(maps: HeadMaps) -> Tensor:
 
 @dataclass(frozen=True)
 class TaskLoss:
-    """The parts of one head's loss, scalars; `iou` (B,) of the decoded boxes, detached, and `boxes` (B, 4) centre form."""
+    """The parts of one head's loss, scalars; of the decoded `boxes` (B, 4) centre form the `iou` (B,), detached."""
 
     total: Tensor
     giou: Tensor

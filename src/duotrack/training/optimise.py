@@ -48,7 +48,9 @@ def split_parameters(net: nn.Module, learning_rates: dict[str, float], freeze: t
             group = "frozen"
         members[group].append(parameter)
     if missing := [name for name in learning_rates if name not in fitting]:
-        raise InputError(f"optimiser.learning_rates: no parameter has {missing[0]!r} in its name; it has {', '.join(top)}")
+        raise InputError(
+            f"optimiser.learning_rates: no parameter has {missing[0]!r} in its name; it has {', '.join(top)}"
+        )
     groups = [Group(name, learning_rates.get(name, 0.0), parameters) for name, parameters in members.items()]
     if not any(group.parameters for group in groups[:-1]):
         raise InputError("every parameter is frozen, nothing is left to train; look at freeze and learning_rates")
@@ -61,7 +63,7 @@ def make_optimiser(groups: list[Group], settings: OptimiserSettings) -> torch.op
     return torch.optim.AdamW(trained, betas=settings.betas, eps=settings.epsilon, weight_decay=settings.weight_decay)
 
 
-def schedule_factor(settings: ScheduleSettings, *, steps: int, steps_per_epoch: int) -> Callable[[int], float]:
+def schedule_factor(settings: ScheduleSettings, *, steps: int, steps_per_epoch: float) -> Callable[[int], float]:
     """Optimiser step (from 0) -> factor on every learning rate, for a run of `steps`."""
 
     def factor(step: int) -> float:

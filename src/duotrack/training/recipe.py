@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field
 
 from duotrack.errors import InputError, nearest
+from duotrack.training.data import DataSettings
 from duotrack.training.methods.ckd import CKDSettings
 from duotrack.training.settings import Settings, parse
 
@@ -26,7 +27,6 @@ class ModelSettings(Settings):
     drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic-depth rate of the last block")
     weights: str | None = Field(None, description="checkpoint to start from, any that `duotrack weights inspect` knows")
     weights_required: bool = Field(False, description="refuse to start from random values")
-    strict: bool = Field(False, description="every weight of the network must be in the checkpoint")
 
 
 class OptimiserSettings(Settings):
@@ -48,7 +48,9 @@ class ScheduleSettings(Settings):
     kind: Literal["constant", "step", "cosine"] = Field("constant", description="shape after the warm-up")
     warmup_steps: int = Field(0, ge=0, description="optimiser steps of linear growth from zero")
     drop_epoch: float = Field(24, ge=0, description="kind step: epoch after which the rates are multiplied by `factor`")
-    factor: float = Field(0.1, ge=0, le=1, description="kind step: the factor; kind cosine: the factor reached at the end")
+    factor: float = Field(
+        0.1, ge=0, le=1, description="kind step: the factor; kind cosine: the factor reached at the end"
+    )
 
 
 class ValidationSettings(Settings):
@@ -64,6 +66,7 @@ class Recipe(Settings):
     summary: str = Field("", description="one line for people")
     model: ModelSettings
     method: CKDSettings = Field(default_factory=CKDSettings)
+    data: DataSettings = Field(default_factory=DataSettings)
     optimiser: OptimiserSettings
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     validation: ValidationSettings = Field(default_factory=ValidationSettings)

@@ -1,5 +1,6 @@
-"""CKD's losses: three tracking tasks, style and content distillation, masked modelling (docs/specs/ckd.md, 2.3, 2.4)."""
+"""CKD's losses: tracking tasks, style and content distillation, masked modelling (docs/specs/ckd.md, 2.3, 2.4)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -8,15 +9,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from duotrack.errors import InputError
 from duotrack.models.ckd import CKD
-from duotrack.models.outputs import NetOutput
+from duotrack.models.outputs import HeadMaps, NetOutput
 from duotrack.training.distillation import (
     Deviation,
     Over,
     Reduction,
     content_term,
     feature_term,
+    instance_norm,
     over_layers,
     per_block,
     style_term,
@@ -25,11 +26,11 @@ from duotrack.training.losses import TaskLoss, task_loss
 from duotrack.training.settings import Settings
 
 Batch = dict[str, Tensor]
-"""`template` (B, 2, 3, T, T), `search` (B, 2, 3, S, S) normalised, `box` (B, 4) xywh in the search crop, `present` (B, 2) bool."""
+"""`template` (B, 2, 3, T, T), `search` (B, 2, 3, S, S), `box` (B, 4), `present` (B, 2), as `training.pairs` makes."""
 
 
 class CKDSettings(Settings):
-    """What CKD learns from besides the boxes. Defaults: as released; docs/training.md maps the paper's tables to them."""
+    """What CKD learns from besides the boxes; the defaults are the released ones (paper's tables: docs/training.md)."""
 
     teachers: bool = Field(True, description="train two teachers, each with a head of its own, beside the students")
     between_students: Literal["none", "style", "features"] = Field(
@@ -42,7 +43,7 @@ class CKDSettings(Settings):
     content_weight: float = Field(0.1, ge=0, description="weight of the term from the teachers")
     over_blocks: Reduction = Field("sum", description="sum of the blocks' terms (released) or their mean (paper)")
     deviation: Deviation = Field("bessel", description="standard deviation over N-1 (released) or N tokens (paper)")
-    statistics: Over = Field("tokens", description="statistics over tokens, a channel each, or over channels, a token each")
+    statistics: Over = Field("tokens", description="statistics over tokens (one a channel) or over channels")
     stop_style_gradient: bool = Field(False, description="pull only the aux student: the rgb side passes no gradient")
     stop_content_gradient: bool = Field(True, description="teachers learn nothing from the students")
     mask_ratio: float = Field(0.25, ge=0, lt=1, description="share of the students' search tokens that are masked")
@@ -57,7 +58,9 @@ class CKDSettings(Settings):
     @model_validator(mode="after")
     def _teachers_teach(self) -> "CKDSettings":
         if self.from_teachers != "none" and not self.teachers:
-            raise ValueError(f"from_teachers is {self.from_teachers!r} but teachers is false; set one of them otherwise")
+            raise ValueError(
+                f"from_teachers is {self.from_teachers!r} but teachers is false; set one of them otherwise"
+            )
         return self
 
 
@@ -70,26 +73,16 @@ class StepLosses:
 
 
 def ckd_step(net: CKD, batch: Batch, settings: CKDSettings) -> StepLosses:
-    """One training step's losses. Randomness (masks, stochastic depth) comes from torch's default generators.
-
-    Raises:
-        InputError: a sample lacks a modality and the model has a student for each (it would never learn the fallback).
-    """
+    """One training step's losses. Randomness (masks, stochastic depth) comes from torch's default generators."""
     tokens = net.students["rgb"].search_grid ** 2
     keep = draw_keep(len(batch["box"]), tokens, settings, batch["box"].device)
     out = forward(net, batch, keep)
-    task = partial(
-        task_loss,
-        boxes=batch["box"],
-        giou_weight=settings.giou_weight,
-        l1_weight=settings.l1_weight,
-        focal_weight=settings.focal_weight,
-    )
-    fused = task(out)
+    task = _task(settings)
+    fused = task(out, batch["box"])
     parts = task_parts(fused)
     total = fused.total
     for name, maps in out.teachers.items():
-        teacher = task(maps)
+        teacher = task(maps, batch["box"])
         total = total + teacher.total
         parts |= {f"teacher_{name}": teacher.total, f"teacher_{name}_iou": teacher.iou.mean()}
     if settings.between_students != "none":
@@ -100,7 +93,12 @@ def ckd_step(net: CKD, batch: Batch, settings: CKDSettings) -> StepLosses:
         content = over_layers(from_teachers(out, settings), settings.over_blocks)
         total = total + settings.content_weight * content
         parts["content"] = content
-    return StepLosses(total, {"total": total.detach()} | {name: part.detach() for name, part in parts.items()})
+    return StepLosses(total, {name: part.detach() for name, part in {"total": total, **parts}.items()})
+
+
+def _task(settings: CKDSettings) -> Callable[[HeadMaps, Tensor], TaskLoss]:
+    weights = {"giou": settings.giou_weight, "l1": settings.l1_weight, "focal": settings.focal_weight}
+    return partial(task_loss, **{f"{name}_weight": weight for name, weight in weights.items()})
 
 
 def task_parts(loss: TaskLoss) -> dict[str, Tensor]:
@@ -123,56 +121,34 @@ def draw_keep(batch: int, tokens: int, settings: CKDSettings, device: torch.devi
 
 
 def forward(net: CKD, batch: Batch, keep: Tensor | None = None) -> NetOutput:
-    """The network on a batch whose samples may lack a modality."""
-    template, search, present = batch["template"], batch["search"], batch["present"]
-    if present.all():
-        return net(
-            template=tuple(template.unbind(1)),
-            search=tuple(search.unbind(1)),
-            search_keep=keep,
-        )
-    if not net.shared:
-        raise InputError("a sample lacks a modality; a model with a student for each modality trains on complete pairs")
-    if net.elimination == "none" and not (net.training and net.has_teachers):
-        return _forward_present(net, template, search, present, keep)
-    # the same student sees the same image in both places, so the missing one takes the other's features
-    spare = (~present)[:, :, None, None, None]
-    template, search = (torch.where(spare, images.flip(1), images) for images in (template, search))
-    return net(template=tuple(template.unbind(1)), search=tuple(search.unbind(1)), search_keep=keep)
+    """The network on a batch whose samples may lack a modality (teachers see the other one's pixels there)."""
+    template, search = ((images[:, 0], images[:, 1]) for images in (batch["template"], batch["search"]))
+    present = None if batch["present"].all() or (net.training and net.has_teachers) else batch["present"]
+    return net(template=template, search=search, search_keep=keep, present=present)
 
 
-def _forward_present(net: CKD, template: Tensor, search: Tensor, present: Tensor, keep: Tensor | None) -> NetOutput:
-    """A shared student over the images that exist, all in one pass: half the work where one modality is missing."""
-    sample, _ = present.nonzero(as_tuple=True)
-    branch = net.branch
-    tokens = branch.embed(template[present], search[present], None if keep is None else keep[sample])
-    outputs = []
-    for block in branch.blocks:
-        tokens = block(tokens)
-        outputs.append(tokens)
-    # row of each (sample, modality) in the packed batch; a missing modality points at the other's row
-    rows = present.flatten().cumsum(0).view_as(present) - 1
-    rows = torch.where(present, rows, rows.gather(1, (1 - torch.arange(2, device=rows.device)).expand_as(rows)))
-    final = branch.norm(tokens)
-    fused = torch.cat([final[rows[:, 0]], final[rows[:, 1]]], dim=-1)
-    maps = net.box_head(fused[:, branch.template_grid**2 :])
-    blocks = {name: [x[rows[:, i]] for x in outputs] for i, name in enumerate(("rgb", "aux"))} if net.training else {}
-    return NetOutput(**vars(maps), features=fused, blocks=blocks)
+def check(net: CKD, batch: Batch, settings: CKDSettings) -> dict[str, Tensor]:
+    """The fused head's losses and mean IoU (no window) on held-out pairs; `net` is in evaluation mode."""
+    return task_parts(_task(settings)(forward(net, batch), batch["box"]))
 
 
 def between_students(out: NetOutput, present: Tensor, settings: CKDSettings) -> Tensor:
-    """(blocks,) terms between the two students, over samples where both modalities are truly there; 0 where none is."""
-    xs, ys = out.blocks["rgb"], out.blocks["aux"]
+    """(blocks,) terms between the two students, over samples where both modalities are truly there.
+
+    Scaled by the share of such samples, so that each counts the same whatever batch it is in; 0 where there is none.
+    """
     both = present.all(dim=1)
     if not both.any():
-        return torch.stack([x.new_zeros((), dtype=torch.float32) for x in xs])
-    if not both.all():
+        return torch.zeros(1, device=both.device)
+    xs, ys = out.blocks["rgb"], out.blocks["aux"]
+    if len(xs[0]) > both.sum():
         xs, ys = [x[both] for x in xs], [y[both] for y in ys]
     if settings.stop_style_gradient:
         xs = [x.detach() for x in xs]
     if settings.between_students == "features":
-        return per_block(xs, ys, feature_term)
-    return per_block(xs, ys, partial(style_term, over=settings.statistics, deviation=settings.deviation))
+        return per_block(xs, ys, feature_term) * both.float().mean()
+    term = partial(style_term, over=settings.statistics, deviation=settings.deviation)
+    return per_block(xs, ys, term) * both.float().mean()
 
 
 def from_teachers(out: NetOutput, settings: CKDSettings) -> Tensor:
@@ -185,3 +161,13 @@ def from_teachers(out: NetOutput, settings: CKDSettings) -> Tensor:
             teacher = [x.detach() for x in teacher]
         terms.append(per_block(teacher, out.blocks[name], term))
     return terms[0] + terms[1]
+
+
+def keep_content_only(net: CKD) -> None:
+    """Make the students hand on instance-normalised features: the paper's "baseline w/ IN" (Table V).
+
+    The paper does not say where its normalisation stands; here it follows each student's final norm. The network's
+    weights do not record it: call this again on a network built for tracking.
+    """
+    for student in {id(s): s for s in net.students.values()}.values():
+        student.norm.register_forward_hook(lambda _module, _inputs, tokens: instance_norm(tokens))

@@ -1,0 +1,170 @@
+"""What happens beside the training steps: the log, checkpoints, weights. All of it survives being killed."""
+
+import csv
+import io
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from duotrack.files import atomic_path, write_text
+from duotrack.training.methods.ckd import Batch
+from duotrack.training.module import TrackerModule
+from duotrack.training.stream import Plan
+from duotrack.training.summary import say
+
+Row = dict[str, str]
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints written whole or not at all, and read without running code from them."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write beside `path`, then rename."""
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read tensors and plain values only."""
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+class Log(pl.Callback):
+    """Writes metrics.csv, and the same numbers to TensorBoard.
+
+    A "train" row is the mean over `every` optimiser steps and over all ranks; a "val" row the mean over the held-out
+    pairs. The unfinished window is part of a checkpoint, and rows written after it are cut off when a run resumes, so
+    an interrupted run leaves the log of an uninterrupted one.
+    """
+
+    def __init__(self, path: Path, *, every: int, plan: Plan) -> None:
+        self.path = path
+        self.every = every
+        self.plan = plan
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._started = time.monotonic()
+        self._spent = 0.0
+        self._first = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The unfinished window and the seconds spent."""
+        return {"sums": self._sums, "count": self._count, "seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint stood."""
+        self._sums, self._count = dict(state_dict["sums"]), state_dict["count"]
+        self._spent = state_dict["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Cut off rows that the resumed run will write again."""
+        self._started, self._first = time.monotonic(), trainer.global_step
+        if trainer.is_global_zero and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                rows = [row for row in reader if None not in row.values() and int(row["step"]) <= trainer.global_step]
+            write_text(self.path, _csv(rows, list(reader.fieldnames or []), header=True))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Add this batch to the window; write it out when it is full."""
+        assert isinstance(pl_module, TrackerModule)
+        for name, value in pl_module.parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        self._count += 1
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and trainer.global_step % self.every == 0:
+            mean = pl_module.all_gather(torch.tensor(list(self._sums.values()))).reshape(-1, len(self._sums)).mean(0)
+            values = dict(zip(self._sums, (mean / self._count).tolist(), strict=True))
+            rates = {f"lr_{i}": group["lr"] for i, group in enumerate(trainer.optimizers[0].param_groups)}
+            self._write(trainer, "train", values | rates)
+            if trainer.is_global_zero:
+                self._report(trainer, values)
+            self._sums, self._count = {}, 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the means over the held-out pairs."""
+        if trainer.global_step:
+            values = {
+                k.removeprefix("val/"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")
+            }
+            self._write(trainer, "val", values)
+            if trainer.is_global_zero:
+                say(f"step {trainer.global_step}: held-out IoU {values['iou']:.3f}, loss {values['task']:.3f}")
+
+    def _report(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
+        left = (self.plan.steps - trainer.global_step) * (time.monotonic() - self._started)
+        left /= max(trainer.global_step - self._first, 1)
+        numbers = f"loss {values['total']:.3f}, IoU {values['iou']:.3f}"
+        say(f"step {trainer.global_step}/{self.plan.steps}: {numbers}, about {timedelta(seconds=round(left))} left")
+
+    def _seconds(self) -> float:
+        return self._spent + time.monotonic() - self._started
+
+    def _write(self, trainer: pl.Trainer, split: str, values: dict[str, float]) -> None:
+        if not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            logger.log_metrics({f"{split}/{name}": value for name, value in values.items()}, trainer.global_step)
+        row = {
+            "step": str(trainer.global_step),
+            "epoch": f"{trainer.global_step / self.plan.steps_per_epoch:.4f}",
+            "seconds": f"{self._seconds():.1f}",
+            "split": split,
+            **{name: repr(value) for name, value in values.items()},
+        }
+        known = self.path.exists() and self.path.stat().st_size > 0
+        columns = next(csv.reader([self.path.open(encoding="utf-8").readline()])) if known else list(row)
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            file.write(_csv([row], columns, header=not known))
+
+
+def _csv(rows: list[Row], columns: list[str], *, header: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+class Checkpoints(pl.Callback):
+    """Writes `last.ckpt` every so many optimiser steps and at the end, `best.ckpt` when the held-out IoU rises."""
+
+    def __init__(self, folder: Path, *, every: int) -> None:
+        self.folder = folder
+        self.every = every
+        self.best = float("-inf")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best IoU so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint stood."""
+        self.best = state_dict["best"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Save after every `every`-th optimiser step."""
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self.folder / "last.ckpt")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save when the mean IoU on held-out pairs is the best so far."""
+        iou: Tensor | None = trainer.callback_metrics.get("val/iou")
+        if trainer.global_step and iou is not None and float(iou) > self.best:
+            self.best = float(iou)
+            trainer.save_checkpoint(self.folder / "best.ckpt")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the end of the run."""
+        trainer.save_checkpoint(self.folder / "last.ckpt")

@@ -1,0 +1,45 @@
+"""What a person sees when training starts and while it runs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from duotrack.training.optimise import Group
+from duotrack.training.recipe import Recipe
+from duotrack.training.stream import Plan
+
+_console = Console(soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    _console.print(text, markup=False)
+
+
+def summarise(
+    recipe: Recipe, groups: list[Group], facts: Mapping[str, Any], plan: Plan, *, out: Path, start: int
+) -> None:
+    """Print parameters per group, the data, and where the run folder is."""
+    table = Table(title=f"{recipe.model.name}: parameters", title_justify="left")
+    table.add_column("group")
+    table.add_column("parameters", justify="right")
+    table.add_column("learning rate", justify="right")
+    for group in groups:
+        if group.count:
+            rate = "-" if group is groups[-1] else f"{group.learning_rate:g}"
+            table.add_row(group.name, f"{group.count:,}", rate)
+    _console.print(table)
+    for name in ("data", "validation"):
+        if facts[name]:
+            about = facts[name]
+            paired = f"{about['both_modalities']} with both modalities"
+            say(f"{name}: {about['sequences']} sequences ({paired}), {about['frames']:,} frames")
+    say(
+        f"plan: {plan.steps} steps of {recipe.batch_size * recipe.optimiser.accumulate * facts['devices']} pairs, "
+        f"{recipe.precision}, seed {recipe.seed}; run folder: {out}"
+    )
+    if start:
+        say(f"resumes after batch {start} of {plan.batches}")
