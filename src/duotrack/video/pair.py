@@ -185,7 +185,8 @@ def by_index(rgb: Stream, aux: Stream, *, length_mismatch: LengthMismatch) -> It
 def by_time(rgb: Stream, aux: Stream, *, tolerance: float) -> Iterator[Sides]:
     """Each frame with the one nearest in time within `tolerance` seconds; one without a partner stands alone.
 
-    Two frames belong together where each is the other's nearest. Every frame comes exactly once and in order.
+    Two frames belong together where each is the nearest to the other of all frames that are still to come. Every frame
+    comes exactly once and in order.
 
     Raises:
         InputError: at once, where a stream has no timestamps.
