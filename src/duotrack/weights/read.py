@@ -117,7 +117,7 @@ def _open_pickled(path: Path, *, legacy: bool) -> _Opened:
             f"it holds an object of class {value.what}, not a dictionary of weights; ask for its state dict"
         )
     if not isinstance(value, dict):
-        raise InputError(f"it holds a {type(value).__name__}, not a dictionary of weights")
+        raise InputError(f"it holds {_described(value)}, not a dictionary of weights")
     member = next((name for name in _MEMBERS if _holds_tensors(value.get(name))), None)
     weights = value if member is None else value[member]
     if not weights:
