@@ -27,9 +27,8 @@ def test_by_index(make_video):
     with open_source(make_video("a.mp4"), make_video("b.mp4")) as source:
         assert (source.length, source.fps, source.size, source.sides) == (10, 25.0, (64, 48), ("rgb", "aux"))
         assert not source.live
-        assert source.describe() == (
-            "rgb: a.mp4 (video, 64x48, 25 fps, 10 frames); aux: b.mp4 (video, 64x48, 25 fps, 10 frames); paired by index"
-        )
+        facts = "(video, 64x48, 25 fps, 10 frames)"
+        assert source.describe() == f"rgb: a.mp4 {facts}; aux: b.mp4 {facts}; paired by index"
         pairs = list(source)
     assert [p.index for p in pairs] == list(range(10))
     assert all(p.available == ("rgb", "aux") and not p.notes for p in pairs)
