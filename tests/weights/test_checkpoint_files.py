@@ -280,7 +280,9 @@ class _Tensor:
     ],
 )
 def test_tensors_outside_their_storage_are_refused(tmp_path: Path, form: str, layout: tuple[Any, ...]) -> None:
-    storage = torch.zeros(8).storage()
+    storage = torch.storage.TypedStorage(
+        wrap_storage=torch.zeros(8).untyped_storage(), dtype=torch.float32, _internal=True
+    )
     path = save(mae_like() | {"norm.bias": _Tensor(storage, *layout)}, tmp_path / "a.pt", form)
     with pytest.raises(InputError, match="cannot read the checkpoint"):
         read_checkpoint(path)
