@@ -107,8 +107,8 @@ def fit(
             held = validation_pairs(held_out, recipe.data, spec.geometry, recipe.seed)
             share = HeldOut(pairs=recipe.validation.pairs, batch_size=recipe.batch_size, rank=rank, world=devices)
             checks = make_loader(held, share, workers=recipe.workers, pin=pin)
-        trainer = make_trainer(recipe, plan, out, accelerator=accelerator, devices=devices, check=checks is not None)
         with quiet():
+            trainer = make_trainer(recipe, plan, out, accelerator=accelerator, devices=devices, check=checks is not None)
             trainer.fit(
                 module,
                 train_dataloaders=make_loader(pairs, sampler, workers=recipe.workers, pin=pin),
