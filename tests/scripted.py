@@ -1,4 +1,4 @@
-"""A network that answers what it is told, so that tracking can be checked exactly: `from scripted import ScriptedNet`."""
+"""A network that answers what it is told, to check tracking exactly: `from scripted import ScriptedNet`."""
 
 from dataclasses import dataclass, field
 

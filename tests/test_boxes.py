@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import golden_file
 
 from duotrack import boxes as b
+from reference import golden_file
 
 coordinate = st.floats(-1000, 1000)
 side = st.floats(0.01, 1000)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,7 @@ scores_strategy = st.lists(st.floats(0, 1), max_size=60)
 @given(scores_strategy)
 def test_lost_needs_a_row_of_low_frames_and_return_a_row_of_high_ones(scores):
     letters = "t" + states(RULE, scores)
-    for i, (before, after) in enumerate(zip(letters, letters[1:], strict=False), start=1):
+    for i, (before, after) in enumerate(pairwise(letters), start=1):
         recent = scores[:i]
         if before != "l" and after == "l":
             assert len(recent) >= 3

@@ -1,0 +1,89 @@
+"""From a name to a tracker, with the true networks."""
+
+import numpy as np
+import pytest
+
+import duotrack
+from duotrack.errors import InputError
+from duotrack.models.zoo import MODELS
+from duotrack.tracking.state import StateRule
+from duotrack.tracking.tracker import MultiTracker
+
+BOX = (40.0, 30.0, 24.0, 16.0)
+
+
+def frame(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (96, 128, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return duotrack.load_tracker("ckd-tiny", device="cpu")
+
+
+AVAILABLE = [(True, True), (True, False), (False, True), (False, False)]
+
+
+@pytest.mark.parametrize("at_init", AVAILABLE[:3])
+@pytest.mark.parametrize("later", AVAILABLE)
+def test_no_missing_modality_stops_the_network(tiny, at_init, later):
+    tracker = tiny.clone()
+    tracker.init(*(frame(i) if there else None for i, there in enumerate(at_init)), BOX)
+    result = tracker.update(*(frame(i + 2) if there else None for i, there in enumerate(later)))
+    assert np.isfinite(result.box).all()
+    assert 0 <= result.score <= 1
+    assert result.available == tuple(name for name, there in zip(("rgb", "aux"), later, strict=True) if there)
+
+
+def test_runs_are_repeatable(tiny):
+    def run():
+        tracker = tiny.clone()
+        tracker.init(frame(0), frame(1), BOX)
+        return [tracker.update(frame(i), frame(i + 1)).box for i in range(2, 5)]
+
+    np.testing.assert_array_equal(run(), run())
+
+
+def test_several_objects_share_the_network(tiny):
+    many = MultiTracker(tiny)
+    many.init(frame(0), frame(1), [BOX, (80, 50, 30, 30)])
+    assert len(many.update(frame(2), frame(3))) == 2
+    assert {id(tracker.net) for tracker in many._trackers} == {id(tiny.net)}
+
+
+def test_settings_arrive():
+    tracker = duotrack.load_tracker(
+        "ckd-tiny",
+        device="cpu",
+        precision="bf16",
+        elimination="mce",
+        uncertain_below=0.3,
+        lost_after=5,
+        lost_below=None,
+    )
+    assert tracker.rule == StateRule(uncertain_below=0.3, lost_after=5)
+    assert tracker.geometry == MODELS["ckd-tiny"].geometry
+    assert tracker.net.net.elimination == "mce"
+    tracker.init(frame(0), frame(1), BOX)
+    result = tracker.update(frame(2), frame(3))
+    assert result.box.dtype == np.float64
+    assert np.isfinite(result.box).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "ckd-tinny"}, "ckd-tiny"),
+        ({"backend": "onnx"}, "torch"),
+        ({"precision": "fp16", "device": "cpu"}, "bf16"),
+        ({"precision": "int8"}, "precision"),
+        ({"device": "tpu"}, "device"),
+        ({"elimination": "max"}, "elimination"),
+        ({"weights": "/nowhere/at/all.safetensors"}, "/nowhere/at/all.safetensors"),
+        ({"uncertain_bellow": 0.3}, "uncertain_below"),
+        ({"uncertain_below": 0.1}, "lost_below"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused(options, words):
+    with pytest.raises((InputError, OSError), match=words):
+        duotrack.load_tracker(**{"name": "ckd-tiny"} | options)
