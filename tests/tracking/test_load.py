@@ -1,5 +1,9 @@
 """From a name to a tracker, with the true networks."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -87,3 +91,21 @@ def test_settings_arrive():
 def test_what_cannot_be_loaded_is_refused(options, words):
     with pytest.raises((InputError, OSError), match=words):
         duotrack.load_tracker(**{"name": "ckd-tiny"} | options)
+
+
+MEMORY = """
+import numpy as np, duotrack, pathlib
+frames = np.random.default_rng(0).integers(0, 256, (4, 480, 640, 3)).astype(np.uint8)
+tracker = duotrack.load_tracker("ckd-base", device="cpu")
+tracker.init(frames[0], frames[1], (300, 200, 60, 80))
+print(tracker.update(frames[2], frames[3]).state)
+print(next(line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the highest resident size is read from /proc")
+def test_the_published_size_tracks_in_one_and_a_half_gigabytes():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300, check=True)
+    state, high = done.stdout.splitlines()
+    assert state in ("tracking", "uncertain")
+    assert int(high.split()[1]) * 1024 < 1.5e9
