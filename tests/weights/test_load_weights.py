@@ -11,6 +11,7 @@ from duotrack.errors import InputError
 from duotrack.models.ckd import CKD
 from duotrack.models.zoo import MODELS
 from duotrack.weights.build import build_from, build_net, fit, model_for, model_shapes
+from duotrack.weights.keymap import FITS, KINDS
 from duotrack.weights.read import Checkpoint, read_checkpoint
 from duotrack.weights.report import KeyReport, compare, load_weights, shapes_of
 from duotrack.weights.safetensor import save_weights
@@ -258,6 +259,17 @@ def kind(name: str, **metadata: str) -> Checkpoint:
 def test_weights_for_another_model_are_refused(checkpoint: Checkpoint, model: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         build_from(checkpoint, model)
+
+
+def test_every_model_says_which_weights_it_takes() -> None:
+    assert FITS.keys() == MODELS.keys()
+    assert {name for kinds in FITS.values() for name in kinds} == set(KINDS)
+
+
+def test_only_our_own_metadata_sets_the_elimination() -> None:
+    checkpoint = kind("hiera", elimination="nonsense")
+    with pytest.raises(InputError, match="missing"):
+        build_from(checkpoint, "ckd-tiny")
 
 
 def test_a_file_of_an_unknown_model() -> None:

@@ -79,7 +79,8 @@ def build_from(
         InputError: the checkpoint does not fit the model.
     """
     spec = model_spec(name)
-    mode = _mode(elimination or checkpoint.metadata.get("elimination") or spec.elimination)
+    saved = checkpoint.metadata.get("elimination") if checkpoint.kind == "duotrack" else None
+    mode = _mode(elimination or saved or spec.elimination)
     fitted = fit(checkpoint, name, teachers=teachers)
     if not fitted.trained:
         _log.warning(

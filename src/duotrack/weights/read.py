@@ -95,7 +95,7 @@ def _open(path: Path) -> _Opened:
         raise DamagedError("the file is empty")
     if head.startswith(b"PK"):
         return _open_pickled(path, legacy=False)
-    if head[:1] == b"\x80" and 2 <= head[1:2][0] <= 5 if len(head) > 1 else False:
+    if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return _open_pickled(path, legacy=True)
     if head[8:9] == b"{":
         shapes, metadata = open_safetensors(path)

@@ -3,6 +3,7 @@
 import errno
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -90,8 +91,6 @@ def save_weights(
     Raises:
         InputError: unknown form or dtype, a value that float16 cannot hold, or the file cannot be written.
     """
-    from duotrack import __version__
-
     if form not in ("inference", "training"):
         raise InputError(f"form is 'inference' or 'training', got {form!r}")
     if dtype not in DTYPES:
@@ -102,7 +101,7 @@ def save_weights(
         for key, tensor in tensors.items()
         if form == "training" or not key.startswith(TEACHERS)
     }
-    own = {"format": "duotrack", "version": __version__, "model": model, "elimination": elimination}
+    own = {"format": "duotrack", "version": version("duotrack"), "model": model, "elimination": elimination}
     metadata = {**(extra or {}), **own, "form": form, "dtype": dtype}
     with atomic_path(path) as temporary:
         try:
