@@ -1,19 +1,8 @@
-"""16-bit thermal images to 8 bits with percentiles that move slowly, and 16-bit grey video (PyAV)."""
-
-import importlib
-import logging
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+"""16-bit thermal images to 8 bits with percentiles that move slowly."""
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-
-from duotrack.errors import InputError
-from duotrack.video.stream import Frame, Stream
-
-log = logging.getLogger(__name__)
 
 
 class Thermal16(BaseModel):
@@ -67,48 +56,3 @@ class Thermal16Scaler:
     def _span(self) -> float:
         assert self._points is not None
         return max(float(self._points[1] - self._points[0]), self._options.min_span)
-
-
-def import_av(purpose: str) -> Any:
-    """PyAV, which OpenCV cannot replace here.
-
-    Raises:
-        InputError: it is not installed; names the extra that brings it.
-    """
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise InputError(f"{purpose} needs PyAV, which is not installed; pip install duotrack[video16]") from error
-
-
-def open_video16(path: Path, *, name: str, thermal: Thermal16 | None = None, colour: bool = False) -> Stream:
-    """Open a 16-bit grey video (for example FFV1 gray16le in Matroska).
-
-    Raises:
-        InputError: PyAV is missing, or the file cannot be read.
-    """
-    from duotrack.video.images import RgbConverter
-
-    av = import_av(f"{name}: 16-bit video (OpenCV would reduce it to 8 bits)")
-    try:
-        container = av.open(str(path))
-        video = container.streams.video[0]
-    except (av.FFmpegError, IndexError) as error:
-        raise InputError(
-            f"cannot read {path} as 16-bit video ({error}); convert it with ffmpeg to FFV1 gray16le"
-        ) from error
-    convert = RgbConverter(name, colour=colour, thermal=thermal)
-
-    def frames() -> Iterator[Frame]:
-        index = 0
-        try:
-            for index, frame in enumerate(container.decode(video)):
-                image, note = convert(frame.to_ndarray(format="gray16le"))
-                yield Frame(index, image, frame.time, note)
-        except av.FFmpegError as error:
-            log.warning("%s: reading ended after %d frames (%s)", name, index + 1, error)
-
-    fps = float(video.average_rate) if video.average_rate else None
-    length = video.frames or (round(container.duration / av.time_base * fps) if container.duration and fps else None)
-    size = (int(video.width), int(video.height))
-    return Stream(name, "16-bit video", size, fps, length, frames(), container.close, exact=bool(video.frames))
