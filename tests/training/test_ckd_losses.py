@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from reference import golden_file, golden_input
 from torch import Tensor
 
 from duotrack.training.distillation import (
@@ -14,6 +13,7 @@ from duotrack.training.distillation import (
     per_block,
     style_term,
 )
+from reference import golden_file, golden_input
 
 GOLDEN = {k: torch.from_numpy(np.asarray(v)) for k, v in golden_file("ckd_g_targets").items()}
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import golden_file
 
 from duotrack.boxes import cxcywh_to_xyxy, giou_xyxy, xywh_to_xyxy
 from duotrack.models.outputs import HeadMaps
 from duotrack.training.losses import decode, focal_loss, giou_loss, task_loss
+from reference import golden_file
 
 GOLDEN = {k: torch.from_numpy(np.asarray(v)) for k, v in golden_file("ckd_g_targets").items()}
 PRED = cxcywh_to_xyxy(GOLDEN["pred_cxcywh"])

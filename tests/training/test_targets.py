@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import golden_file
 
 from duotrack.training.targets import heatmap_radius, heatmaps
+from reference import golden_file
 
 GOLDEN = {k: torch.from_numpy(np.asarray(v)) for k, v in golden_file("ckd_g_targets").items()}
 

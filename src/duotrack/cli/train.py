@@ -56,6 +56,7 @@ def train(
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"--device is cpu, cuda or auto, got {device!r}")
     try:
+        from duotrack.training.callbacks import Stopped
         from duotrack.training.fit import fit
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("pytorch_lightning", "tensorboard"):
@@ -71,7 +72,7 @@ def train(
             device=device,  # type: ignore[arg-type]
             devices=devices,
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         typer.echo(f"stopped; the same command with --resume continues the run in {out}", err=True)
         raise typer.Exit(130) from None
 

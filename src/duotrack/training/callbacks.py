@@ -2,6 +2,8 @@
 
 import csv
 import io
+import signal
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -39,13 +41,14 @@ class Log(pl.Callback):
 
     A "train" row is the mean over `every` optimiser steps and over all ranks; a "val" row the mean over the held-out
     pairs. The unfinished window is part of a checkpoint, and rows written after it are cut off when a run resumes, so
-    an interrupted run leaves the log of an uninterrupted one.
+    an interrupted run leaves the log of an uninterrupted one. `report`: print each row in short.
     """
 
-    def __init__(self, path: Path, *, every: int, plan: Plan) -> None:
+    def __init__(self, path: Path, *, every: int, plan: Plan, report: bool) -> None:
         self.path = path
         self.every = every
         self.plan = plan
+        self.report = report
         self._sums: dict[str, float] = {}
         self._count = 0
         self._started = time.monotonic()
@@ -80,11 +83,12 @@ class Log(pl.Callback):
         self._count += 1
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if stepped and trainer.global_step % self.every == 0:
-            mean = pl_module.all_gather(torch.tensor(list(self._sums.values()))).reshape(-1, len(self._sums)).mean(0)
+            sums = torch.tensor(list(self._sums.values()), device=pl_module.device)
+            mean = trainer.strategy.reduce(sums, reduce_op="mean")
             values = dict(zip(self._sums, (mean / self._count).tolist(), strict=True))
             rates = {f"lr_{i}": group["lr"] for i, group in enumerate(trainer.optimizers[0].param_groups)}
             self._write(trainer, "train", values | rates)
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and self.report:
                 self._report(trainer, values)
             self._sums, self._count = {}, 0
 
@@ -95,7 +99,7 @@ class Log(pl.Callback):
                 k.removeprefix("val/"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")
             }
             self._write(trainer, "val", values)
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and self.report:
                 say(f"step {trainer.global_step}: held-out IoU {values['iou']:.3f}, loss {values['task']:.3f}")
 
     def _report(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
@@ -134,13 +138,22 @@ def _csv(rows: list[Row], columns: list[str], *, header: bool) -> str:
     return text.getvalue()
 
 
+class Stopped(Exception):
+    """Training was asked to stop (Ctrl-C, SIGTERM) and did so after writing a checkpoint."""
+
+
 class Checkpoints(pl.Callback):
-    """Writes `last.ckpt` every so many optimiser steps and at the end, `best.ckpt` when the held-out IoU rises."""
+    """Writes `last.ckpt` every so many optimiser steps, at the end and when asked to stop; `best.ckpt` by held-out IoU.
+
+    A run resumes from `last.ckpt`. Killed in the middle of a check on held-out pairs, it does not repeat that check.
+    """
 
     def __init__(self, folder: Path, *, every: int) -> None:
         self.folder = folder
         self.every = every
         self.best = float("-inf")
+        self._stop = False
+        self._handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """The best IoU so far."""
@@ -150,13 +163,43 @@ class Checkpoints(pl.Callback):
         """Take up where the checkpoint stood."""
         self.best = state_dict["best"]
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen for Ctrl-C (a second one stops at once); look up the best check: it may be newer than `last.ckpt`."""
+        best = self.folder / "best.ckpt"
+        if best.exists():
+            kept = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
+            self.best = max(self.best, kept["callbacks"][self.state_key]["best"])
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._ask_to_stop)
+
+    def _ask_to_stop(self, number: int, _frame: Any) -> None:
+        self._stop = True
+        signal.signal(number, self._handlers[number])
+
+    def _listen_no_more(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave signals as they were."""
+        self._listen_no_more()
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Save after every `every`-th optimiser step."""
+        """Save after every `every`-th optimiser step, and when asked to stop.
+
+        Raises:
+            Stopped: after a signal, on all ranks at the same step.
+        """
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and trainer.global_step % self.every == 0:
+        stop = stepped and trainer.strategy.reduce_boolean_decision(self._stop, all=False)
+        if stop or (stepped and trainer.global_step % self.every == 0):
             trainer.save_checkpoint(self.folder / "last.ckpt")
+        if stop:
+            raise Stopped
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save when the mean IoU on held-out pairs is the best so far."""
@@ -167,4 +210,5 @@ class Checkpoints(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the end of the run."""
+        self._listen_no_more()
         trainer.save_checkpoint(self.folder / "last.ckpt")

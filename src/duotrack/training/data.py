@@ -25,13 +25,16 @@ class DataSettings(Settings):
     """How folders are read and pairs are drawn; the folders themselves come from the command line."""
 
     layout: Literal["lasher", "gtot", "vtuav-train"] = Field(
-        "lasher", description="where a sequence keeps frames and boxes; your own folders: like LasHeR"
+        default="lasher", description="where a sequence keeps frames and boxes; your own folders: like LasHeR"
     )
     split: Literal["train", "test", "all"] | None = Field(
-        None, description="published LasHeR list to train on; null = every sequence in the folder, or a list of names"
+        default=None,
+        description="published LasHeR list to train on; null = --names, or every sequence",
     )
-    validation_split: Literal["train", "test", "all"] | None = Field(None, description="as split, for --val")
-    stills_ratio: float = Field(1.0, gt=0, description="pairs from --stills for each pair from one --data folder")
+    validation_split: Literal["train", "test", "all"] | None = Field(default=None, description="as split, for --val")
+    stills_ratio: float = Field(
+        default=1.0, gt=0, description="pairs from --stills for each pair from one --data folder"
+    )
     sampling: Sampling = Field(default_factory=Sampling, description="which two frames make a pair")
     jitter: Jitter = Field(default_factory=Jitter, description="how far the search crop strays from the target")
     augmentation: Augmentation = Field(default_factory=Augmentation, description="light, mirroring, damage")
@@ -83,6 +86,11 @@ def open_folders(folders: Folders, settings: DataSettings, split: str | None) ->
         if settings.layout != "lasher":
             raise InputError(f"data.split {split!r} is a list of LasHeR sequences, the layout is {settings.layout!r}")
         names = lasher_names(split)  # type: ignore[arg-type]
+        if not any((root / name).is_dir() for root in folders.sequences for name in names):
+            raise InputError(
+                f"{', '.join(map(str, folders.sequences))} holds none of LasHeR's {split} list that the recipe takes; "
+                "for sequences of your own --set data.split=null --set data.validation_split=null"
+            )
     sources = [
         Source(str(root), open_layout(root, layout, names=_in(root, layout.prefix, names, len(folders.sequences))))
         for root in folders.sequences

@@ -72,7 +72,8 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, An
 
 def environment() -> dict[str, Any]:
     """Versions, the commit where there is one, the machine, and the command line."""
-    import pytorch_lightning
+    from importlib.metadata import version
+
     import torch
 
     from duotrack import __version__
@@ -83,7 +84,7 @@ def environment() -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "pytorch_lightning": str(pytorch_lightning.__version__),
+        "pytorch_lightning": version("pytorch-lightning"),
         "platform": platform.platform(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "cpus": os.cpu_count(),

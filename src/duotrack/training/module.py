@@ -73,7 +73,7 @@ class TrackerModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log means over the held-out pairs of all ranks as `val/...`."""
         parts = {f"val/{name}": part for name, part in self._check(self.net, batch).items()}
-        self.log_dict(parts, logger=False, sync_dist=self._devices > 1, batch_size=len(batch["box"]))
+        self.log_dict(parts, prog_bar=True, logger=False, sync_dist=self._devices > 1, batch_size=len(batch["box"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note how far the stream of batches was read."""

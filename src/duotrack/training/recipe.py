@@ -23,47 +23,51 @@ class ModelSettings(Settings):
     """Which network is trained and what it starts from."""
 
     name: str = Field(description="a model of the zoo, `duotrack models` lists them")
-    elimination: Literal["mce", "ce", "none"] = Field("none", description="token elimination during training")
-    drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic-depth rate of the last block")
-    weights: str | None = Field(None, description="checkpoint to start from, any that `duotrack weights inspect` knows")
-    weights_required: bool = Field(False, description="refuse to start from random values")
+    elimination: Literal["mce", "ce", "none"] = Field(default="none", description="token elimination during training")
+    drop_path: float = Field(default=0.1, ge=0, lt=1, description="stochastic-depth rate of the last block")
+    weights: str | None = Field(default=None, description="checkpoint to start from; any that `weights inspect` knows")
+    requires: Literal["nothing", "weights", "trained"] = Field(
+        default="nothing", description="what the checkpoint must be: anything, given, or a trained one of this model"
+    )
 
 
 class OptimiserSettings(Settings):
     """AdamW with one learning rate a parameter group (docs/specs/ckd.md, section 3.2)."""
 
     learning_rates: dict[str, float] = Field(
-        description="substring of a parameter's name -> learning rate; the first that fits counts, the rest is frozen"
+        description="part of a parameter's name -> learning rate; the first that fits counts, the rest is frozen"
     )
-    weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay, on every trained parameter")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of the two moments")
-    epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
-    clip: float = Field(0.1, ge=0, description="largest L2 norm of the whole gradient; 0 = no clipping")
-    accumulate: int = Field(1, ge=1, description="batches whose mean gradient makes one step")
+    weight_decay: float = Field(default=1e-4, ge=0, description="decoupled weight decay, on every trained parameter")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay rates of the two moments")
+    epsilon: float = Field(default=1e-8, gt=0, description="added to the root of the second moment")
+    clip: float = Field(default=0.1, ge=0, description="largest L2 norm of the whole gradient; 0 = no clipping")
+    accumulate: int = Field(default=1, ge=1, description="batches whose mean gradient makes one step")
 
 
 class ScheduleSettings(Settings):
     """How the learning rates change, as a factor on all of them."""
 
-    kind: Literal["constant", "step", "cosine"] = Field("constant", description="shape after the warm-up")
-    warmup_steps: int = Field(0, ge=0, description="optimiser steps of linear growth from zero")
-    drop_epoch: float = Field(24, ge=0, description="kind step: epoch after which the rates are multiplied by `factor`")
+    kind: Literal["constant", "step", "cosine"] = Field(default="constant", description="shape after the warm-up")
+    warmup_steps: int = Field(default=0, ge=0, description="optimiser steps of linear growth from zero")
+    drop_epoch: float = Field(
+        default=24, ge=0, description="kind step: epoch after which the rates are multiplied by `factor`"
+    )
     factor: float = Field(
-        0.1, ge=0, le=1, description="kind step: the factor; kind cosine: the factor reached at the end"
+        default=0.1, ge=0, le=1, description="kind step: the factor; kind cosine: the factor reached at the end"
     )
 
 
 class ValidationSettings(Settings):
     """Checks on held-out pairs, when there are any."""
 
-    every_epochs: float = Field(1, gt=0, description="epochs between two checks; fractions are allowed")
-    pairs: int = Field(10_000, ge=1, description="pairs looked at, the same ones every time")
+    every_epochs: float = Field(default=1, gt=0, description="epochs between two checks; fractions are allowed")
+    pairs: int = Field(default=10_000, ge=1, description="pairs looked at, the same ones every time")
 
 
 class Recipe(Settings):
     """One training run."""
 
-    summary: str = Field("", description="one line for people")
+    summary: str = Field(default="", description="one line for people")
     model: ModelSettings
     method: CKDSettings = Field(default_factory=CKDSettings)
     data: DataSettings = Field(default_factory=DataSettings)
@@ -73,15 +77,21 @@ class Recipe(Settings):
     epochs: int = Field(ge=1, description="number of epochs")
     pairs_per_epoch: int = Field(ge=1, description="sample pairs an epoch, over all devices")
     batch_size: int = Field(ge=1, description="pairs a device takes at once")
-    precision: Precision = Field("fp32", description="arithmetic of the network; master weights and losses stay fp32")
-    workers: int = Field(4, ge=0, description="data processes a device; 0 = none besides the trainer")
-    seed: int = Field(42, ge=0, description="of initial values, sampling, augmentation, masks and stochastic depth")
-    freeze: tuple[str, ...] = Field((), description="beginnings of names of parameters that are not trained")
-    frozen_mode: Literal["eval", "train"] = Field(
-        "eval", description="frozen parts run without stochastic depth and batch statistics, or with (as released)"
+    precision: Precision = Field(
+        default="fp32", description="arithmetic of the network; master weights and losses stay fp32"
     )
-    log_every: int = Field(50, ge=1, description="optimiser steps between two lines of the log, each a mean over them")
-    checkpoint_every: int = Field(500, ge=1, description="optimiser steps between two checkpoints")
+    workers: int = Field(default=4, ge=0, description="data processes a device; 0 = none besides the trainer")
+    seed: int = Field(
+        default=42, ge=0, description="of initial values, sampling, augmentation, masks and stochastic depth"
+    )
+    freeze: tuple[str, ...] = Field(default=(), description="beginnings of names of parameters that are not trained")
+    frozen_mode: Literal["eval", "train"] = Field(
+        default="eval", description="frozen parts run without stochastic depth and batch statistics, or (released) with"
+    )
+    log_every: int = Field(
+        default=50, ge=1, description="optimiser steps between two lines of the log, each a mean over them"
+    )
+    checkpoint_every: int = Field(default=500, ge=1, description="optimiser steps between two checkpoints")
 
 
 def packaged() -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """The whole run as one stream of batches, so that it can be taken up at any of them."""
 
 import math
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -104,5 +105,6 @@ def make_loader(
 
 
 def _start_worker(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the trainer ends its workers when it has saved
     cv2.setNumThreads(0)  # the workers are the parallelism
     torch.set_num_threads(1)

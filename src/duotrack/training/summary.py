@@ -41,5 +41,7 @@ def summarise(
         f"plan: {plan.steps} steps of {recipe.batch_size * recipe.optimiser.accumulate * facts['devices']} pairs, "
         f"{recipe.precision}, seed {recipe.seed}; run folder: {out}"
     )
-    if start:
+    if start == plan.batches:
+        say("this run is complete; its weights are written again")
+    elif start:
         say(f"resumes after batch {start} of {plan.batches}")

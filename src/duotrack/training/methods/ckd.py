@@ -32,28 +32,41 @@ Batch = dict[str, Tensor]
 class CKDSettings(Settings):
     """What CKD learns from besides the boxes; the defaults are the released ones (paper's tables: docs/training.md)."""
 
-    teachers: bool = Field(True, description="train two teachers, each with a head of its own, beside the students")
+    teachers: bool = Field(
+        default=True, description="train two teachers, each with a head of its own, beside the students"
+    )
     between_students: Literal["none", "style", "features"] = Field(
-        "style", description="what the two students are pulled together in: block statistics, or plain features"
+        default="style", description="what the students share: block statistics, or plain features"
     )
     from_teachers: Literal["none", "content", "features"] = Field(
-        "content", description="what a student learns from its teacher: instance-normalised features, or plain ones"
+        default="content",
+        description="what a student learns from its teacher: instance-normalised or plain features",
     )
-    style_weight: float = Field(0.01, ge=0, description="weight of the term between students (paper: 2:1 to content)")
-    content_weight: float = Field(0.1, ge=0, description="weight of the term from the teachers")
-    over_blocks: Reduction = Field("sum", description="sum of the blocks' terms (released) or their mean (paper)")
-    deviation: Deviation = Field("bessel", description="standard deviation over N-1 (released) or N tokens (paper)")
-    statistics: Over = Field("tokens", description="statistics over tokens (one a channel) or over channels")
-    stop_style_gradient: bool = Field(False, description="pull only the aux student: the rgb side passes no gradient")
-    stop_content_gradient: bool = Field(True, description="teachers learn nothing from the students")
-    mask_ratio: float = Field(0.25, ge=0, lt=1, description="share of the students' search tokens that are masked")
-    mask_probability: float = Field(1.0, ge=0, le=1, description="share of the samples that are masked")
+    style_weight: float = Field(
+        default=0.01, ge=0, description="weight of the term between students (paper: 2:1 to content)"
+    )
+    content_weight: float = Field(default=0.1, ge=0, description="weight of the term from the teachers")
+    over_blocks: Reduction = Field(
+        default="sum", description="sum of the blocks' terms (released) or their mean (paper)"
+    )
+    deviation: Deviation = Field(
+        default="bessel", description="standard deviation over N-1 (released) or N tokens (paper)"
+    )
+    statistics: Over = Field(default="tokens", description="statistics over tokens (one a channel) or over channels")
+    stop_style_gradient: bool = Field(
+        default=False, description="pull only the aux student: the rgb side passes no gradient"
+    )
+    stop_content_gradient: bool = Field(default=True, description="teachers learn nothing from the students")
+    mask_ratio: float = Field(
+        default=0.25, ge=0, lt=1, description="share of the students' search tokens that are masked"
+    )
+    mask_probability: float = Field(default=1.0, ge=0, le=1, description="share of the samples that are masked")
     content_only: bool = Field(
-        False, description="students hand only instance-normalised features to the head (paper's 'w/ IN')"
+        default=False, description="students hand only instance-normalised features to the head (paper's 'w/ IN')"
     )
-    giou_weight: float = Field(2.0, ge=0, description="weight of 1 - GIoU in each head's task loss")
-    l1_weight: float = Field(5.0, ge=0, description="weight of the corner L1 distance in each head's task loss")
-    focal_weight: float = Field(1.0, ge=0, description="weight of the focal loss in each head's task loss")
+    giou_weight: float = Field(default=2.0, ge=0, description="weight of 1 - GIoU in each head's task loss")
+    l1_weight: float = Field(default=5.0, ge=0, description="weight of the corner L1 distance in each head's task loss")
+    focal_weight: float = Field(default=1.0, ge=0, description="weight of the focal loss in each head's task loss")
 
     @model_validator(mode="after")
     def _teachers_teach(self) -> "CKDSettings":
@@ -97,8 +110,12 @@ def ckd_step(net: CKD, batch: Batch, settings: CKDSettings) -> StepLosses:
 
 
 def _task(settings: CKDSettings) -> Callable[[HeadMaps, Tensor], TaskLoss]:
-    weights = {"giou": settings.giou_weight, "l1": settings.l1_weight, "focal": settings.focal_weight}
-    return partial(task_loss, **{f"{name}_weight": weight for name, weight in weights.items()})
+    return partial(
+        task_loss,
+        giou_weight=settings.giou_weight,
+        l1_weight=settings.l1_weight,
+        focal_weight=settings.focal_weight,
+    )
 
 
 def task_parts(loss: TaskLoss) -> dict[str, Tensor]:
