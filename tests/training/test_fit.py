@@ -13,7 +13,7 @@ from duotrack.errors import InputError
 from duotrack.models.ckd import CKD
 from duotrack.training.data import Folders, read_names
 from duotrack.training.fit import build_network, fit
-from duotrack.training.methods.ckd import CKDSettings, check, ckd_step, draw_keep, keep_content_only
+from duotrack.training.methods.ckd import CKDSettings, check, ckd_step, draw_keep
 from duotrack.training.optimise import make_optimiser, rest_frozen, schedule_factor, split_parameters
 from duotrack.training.recipe import OptimiserSettings, Recipe, ScheduleSettings, load_recipe
 from duotrack.training.trainer import choose_accelerator
@@ -112,15 +112,6 @@ def test_masks_have_the_wanted_share(ratio: float, probability: float, masked: f
     torch.manual_seed(0)
     keep = draw_keep(2000, 64, CKDSettings(mask_ratio=ratio, mask_probability=probability), torch.device("cpu"))
     assert (0.0 if keep is None else 1 - keep.float().mean().item()) == pytest.approx(masked, abs=0.02)
-
-
-def test_content_only_hands_normalised_tokens_to_the_head() -> None:
-    net = small_net(shared=False).eval()
-    keep_content_only(net)
-    batch = toy_batch(BATCHES["pairs"])
-    out = net(template=tuple(batch["template"].unbind(1)), search=tuple(batch["search"].unbind(1)))
-    assert out.features is not None
-    torch.testing.assert_close(out.features.mean(dim=1), torch.zeros_like(out.features[:, 0]), atol=1e-4, rtol=0)
 
 
 def test_parameters_go_to_the_first_group_that_fits_and_the_rest_is_frozen() -> None:
