@@ -10,7 +10,7 @@ import pytest
 
 from duotrack.errors import InputError
 from duotrack.video.folder import image_files
-from duotrack.video.images import declared_size
+from duotrack.video.images import declared_size, read_raw
 from duotrack.video.source import hide_password, open_source, open_stream
 from duotrack.video.stream import Frame, Stream, prefetched
 
@@ -64,6 +64,7 @@ def test_files_that_are_no_video(tmp_path, name, content, message):
     [
         ("nowhere.mp4", "does not exist"),
         ("ftp://host/clip.mp4", "cannot read ftp:// addresses"),
+        ("", "rgb address is empty"),
         ("97", "cannot open this camera"),
         ("http://user:secret@127.0.0.1:1/", "cannot open this network stream"),
     ],
@@ -149,6 +150,19 @@ def test_corrupt_image_in_the_middle_is_missing(make_folder, caplog, suffix, dam
     assert caplog.messages == list(pairs[2].notes)
 
 
+@pytest.mark.parametrize("kind", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 4]])
+def test_a_jpeg_damaged_inside_is_corrupt(tmp_path, kind, capfd):
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    whole = cv2.imencode(".jpg", noise, kind)[1].tobytes()
+    good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
+    good.write_bytes(whole + b"a camera's own data")
+    assert read_raw(good).shape == (96, 128, 3)
+    middle = len(whole) // 2
+    bad.write_bytes(whole[:middle] + b"\xff\x42" * 50 + whole[middle + 100 :])  # decoders would fill it with grey
+    assert read_raw(bad) is None
+    assert capfd.readouterr().err == ""
+
+
 def test_folders_without_usable_images(tmp_path):
     with pytest.raises(InputError, match=r"holds no images .* found nothing"):
         open_source(tmp_path, None)
@@ -213,6 +227,12 @@ def test_times_of_folders(make_folder, tmp_path, fps):
     with open_source(folder, None, fps=fps) as source:
         assert source.fps == fps
         assert [pair.time for pair in source] == ([None] * 3 if fps is None else pytest.approx([0, 0.1, 0.2]))
+
+
+@pytest.mark.parametrize("fps", [0, -3, float("nan"), float("inf")])
+def test_a_rate_that_is_none(make_folder, fps):
+    with pytest.raises(InputError, match="frame rate"):
+        open_source(make_folder("frames", [bgr(0)]), None, fps=fps)
 
 
 def test_times_from_names(make_folder):

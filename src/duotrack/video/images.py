@@ -1,6 +1,7 @@
 """Images as files hold them: size from the header, decoding, and conversion to (H, W, 3) uint8 RGB."""
 
 import logging
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a few bytes can declare gigabytes."""
+
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7]", re.DOTALL)
+"""The first marker behind coded data, in which 0xff is followed by zero or is a restart marker."""
 
 
 def check_pixels(name: str, width: int, height: int) -> None:
@@ -63,6 +67,25 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def _jpeg_is_whole(data: bytes) -> bool:
+    """Whether valid markers lead to the end marker: decoders fill a damaged scan with grey and call it well."""
+    at = 2
+    while (data[at : at + 1] == b"\xff" and at + 4 <= len(data)) or data[at : at + 2] == b"\xff\xd9":
+        marker = data[at + 1]
+        if marker == 0xD9:  # end of image; cameras may put more behind it
+            return True
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker < 0xC0:  # reserved: bytes of a scan that were overwritten
+            return False
+        else:
+            at += 2 + int(struct.unpack(">H", data[at + 2 : at + 4])[0])
+            if marker == 0xDA:  # start of scan, coded data follow
+                after = _AFTER_SCAN.search(data, at)
+                at = len(data) if after is None else after.start()
+    return False
+
+
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
     order = "<" if data[:2] == b"II" else ">"
     (at,) = struct.unpack(order + "I", data[4:8])
@@ -89,8 +112,7 @@ def read_raw(path: Path) -> NDArray[Any] | None:
         return None
     check_pixels(str(path), *size)
     jpeg = data[:2] == b"\xff\xd8"
-    # some decoders fill a truncated JPEG with grey and call it well: its end marker must follow its last scan
-    if jpeg and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    if jpeg and not _jpeg_is_whole(data):
         return None
     if data[:4] == b"\x89PNG" and b"IEND" not in data[-64:]:  # truncated; asking libpng would print to standard error
         return None

@@ -136,7 +136,7 @@ def pair(
     if rgb.size != aux.size and not resize_aux:
         raise InputError(
             f"rgb is {rgb.size[0]}x{rgb.size[1]} and aux {aux.size[0]}x{aux.size[1]}; the two must show the same view "
-            "pixel by pixel: align them, or have aux resized if only the scale differs"
+            "pixel by pixel: align them, or have aux resized (--resize-aux) if only the scale differs"
         )
     rates = [stream.fps for stream in (rgb, aux) if stream.fps]
     fps = rgb.fps or aux.fps
@@ -167,7 +167,7 @@ def _joint_length(rgb: Stream, aux: Stream, length_mismatch: LengthMismatch) -> 
 
 
 def _lengths(rgb: str, aux: str) -> str:
-    remedy = "cut them to the same frames, choose the shortest or the longest, or pair by time"
+    remedy = "cut them to the same frames, or choose --length-mismatch shortest or longest, or --sync time"
     return f"rgb has {rgb} frames and aux {aux}; {remedy}"
 
 
@@ -238,7 +238,7 @@ class _Ahead:
             return math.inf
         if frame.time is None:
             raise InputError(
-                f"{self._name} has no timestamps; give the frame rate of image folders, "
+                f"{self._name} has no timestamps; give the frame rate of image folders (--fps), "
                 "or name the images in seconds (12.345.png)"
             )
         return frame.time

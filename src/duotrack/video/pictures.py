@@ -25,7 +25,7 @@ def first_frame_images(pair: FramePair, folder: str | Path) -> list[Path]:
     """
     images = {name: image for name, image in (("rgb", pair.rgb), ("aux", pair.aux)) if image is not None}
     if not images:
-        raise InputError("the first frame has no image; choose a source whose first frame can be read")
+        raise InputError(f"frame {pair.index} has no image that can be read; begin at another one (--start)")
     written = []
     for name, image in images.items():
         written.append(Path(folder) / f"{name}.png")

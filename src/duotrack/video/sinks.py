@@ -147,7 +147,7 @@ class Sinks:
         self._old = results_in(self._folder)
         if self._old and not overwrite:
             held = ", ".join(path.name for path in self._old)
-            remedy = "choose another folder or allow overwriting"
+            remedy = "choose another folder, or allow overwriting (--overwrite)"
             raise InputError(f"{self._folder} already holds results ({held}); {remedy}")
         self.objects = objects
         numbered = {f"boxes_{n}": f"boxes_{n}.txt" for n in range(1, objects + 1)}

@@ -14,6 +14,9 @@ from duotrack.video.stream import Stream, prefetched
 from duotrack.video.thermal16 import Thermal16
 from duotrack.video.video import Truncated, open_video
 
+MAX_FPS = 1000
+"""Faster image folders than this are a mistyped number, and no player shows them."""
+
 
 def open_source(
     rgb: str | Path | None,
@@ -45,8 +48,10 @@ def open_source(
         prefetch: frames decoded ahead in a background thread, per recorded stream; 0 for none.
 
     Raises:
-        InputError: a source is missing, unreadable or empty, or the two do not go together.
+        InputError: a source is missing, unreadable or empty, the two do not go together, or `fps` is no frame rate.
     """
+    if fps is not None and not 0 < fps <= MAX_FPS:
+        raise InputError(f"a frame rate of {fps:g} makes no video; give --fps between 0 and {MAX_FPS}")
     changed = threading.Condition()
     with ExitStack() as opened:
         streams: list[Stream | LiveStream | None] = []
@@ -96,6 +101,10 @@ def open_stream(
     if scheme or text.isdecimal():
         label = f"{name} {hide_password(text) if scheme else 'camera ' + text}".strip()
         return LiveStream(text if scheme else int(text), name=label, options=live, colour=colour, changed=changed)
+    if not text:  # a path of no letters would be the folder one stands in
+        raise InputError(
+            f"the {name or 'source'} address is empty; give a file, a folder, a camera number or an address"
+        )
     path = Path(text).expanduser()
     label = f"{name} {path.name or path}".strip()
     if not path.exists():

@@ -148,7 +148,9 @@ def _watched(stream: Stream, truncated: Truncated) -> Stream:
         if stream.exact or duration - last > max(1.0, 0.05 * duration):
             message = f"{stream.name} ended early: it declares {stream.length} frames, got {count}"
             if truncated == "error":
-                raise InputError(f"{message}; the file is truncated, copy it again or cut it with ffmpeg")
+                raise InputError(
+                    f"{message}; the file is truncated: copy it again, or take what it has (--allow-truncated)"
+                )
             log.warning("%s; the file is truncated", message)
 
     stream.frames = frames()
