@@ -22,6 +22,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"cannot write {path}: {_file_among(path)} is a file; choose another folder") from error
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
     os.close(handle)
@@ -34,6 +36,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _file_among(path: Path) -> Path:
+    return next((parent for parent in path.parents if parent.is_file()), path.parent)
 
 
 def write_text(path: str | Path, text: str) -> None:

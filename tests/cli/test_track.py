@@ -154,7 +154,7 @@ def test_results_are_replaced_only_when_told(pair, net, tmp_path):
     before = (tmp_path / "out" / "boxes.txt").read_bytes()
     refused = run(*common, "--box", "10,10,12,12")
     assert refused.exit_code == 2
-    assert "overwrit" in refused.stderr
+    assert "--overwrite" in refused.stderr
     assert (tmp_path / "out" / "boxes.txt").read_bytes() == before
     assert run(*common, "--box", "10,10,12,12", "--overwrite").exit_code == 0
     assert (tmp_path / "out" / "boxes.txt").read_bytes() != before
@@ -178,6 +178,8 @@ BAD_OPTIONS = [
     (["--sync", "tim"], "did you mean 'time'"),
     (["--length-mismatch", "short"], "shortest"),
     (["--uncertain-below", "0.1"], "lost_below"),
+    (["--fps", "-3"], "--fps"),
+    (["--fps", "nan"], "--fps"),
 ]
 
 
@@ -253,9 +255,22 @@ def test_a_failure_in_the_middle_leaves_the_folder_as_it_was(pair, net, tmp_path
         return answer(self, **inputs)
 
     monkeypatch.setattr(ScriptedNet, "__call__", failing)
-    check_refused(run(*pair, "--box", BOX, "--out", out, "--overwrite"), "No space left")
+    check_refused(run(*pair, "--box", BOX, "--out", out, "--overwrite"), "No space left.*free some")
     assert (out / "boxes.txt").read_text() == "mine\n"
     assert sorted(path.name for path in out.iterdir()) == ["boxes.txt", "notes.txt"]
+
+
+@pytest.mark.parametrize("option", ["--box", "--first-frame"])
+def test_a_first_frame_without_an_image(net, tmp_path, option):
+    rgb = write_folder(tmp_path / "rgb", missing=(0,))
+    result = run("--rgb", rgb, "--out", tmp_path / "out", option, BOX if option == "--box" else tmp_path / "out")
+    check_refused(result, r"frame 0 has no image.*--start")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_hint_can_be_pasted(tmp_path):
+    result = run("--rgb", tmp_path / "my clip.mp4")
+    assert f"--rgb '{tmp_path / 'my clip.mp4'}' --first-frame" in result.stderr
 
 
 def test_a_truncated_video_is_tracked_when_allowed(net, tmp_path):
@@ -269,6 +284,7 @@ def test_out_is_a_file(pair, net, tmp_path):
     (tmp_path / "out").write_text("mine")
     check_refused(run(*pair, "--box", BOX, "--out", tmp_path / "out"), "is a file")
     assert (tmp_path / "out").read_text() == "mine"
+    check_refused(run(*pair, "--first-frame", tmp_path / "out"), r"rgb\.png: .*out is a file")
     check_refused(run(*pair, "--box", BOX), "--out")
 
 
@@ -279,13 +295,14 @@ def check_refused(result, words: str) -> None:
     assert re.search(words, result.stderr), result.stderr
 
 
-def test_ctrl_c_finishes_the_files(pair, net, tmp_path, monkeypatch):
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_finishes_the_files(pair, net, tmp_path, monkeypatch, number):
+    before = signal.getsignal(number)
     answer = ScriptedNet.__call__
 
     def pressing(self, **inputs):
         if len(self.calls) == 3:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return answer(self, **inputs)
 
     monkeypatch.setattr(ScriptedNet, "__call__", pressing)
@@ -294,7 +311,7 @@ def test_ctrl_c_finishes_the_files(pair, net, tmp_path, monkeypatch):
     assert "Ctrl-C" in result.stdout
     assert len(lines(tmp_path / "out" / "boxes.txt")) == 5  # the frame in hand is finished
     assert cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 5
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
 def test_ctrl_c_while_waiting_for_a_frame():

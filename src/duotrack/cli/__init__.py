@@ -4,6 +4,7 @@ Every command module imports only the standard library, typer and `duotrack.erro
 work (torch takes a second) is imported inside the command, so that `--help` answers at once.
 """
 
+import errno
 import sys
 from typing import Any
 
@@ -12,6 +13,8 @@ from typer.core import TyperGroup
 
 from duotrack.cli import demo, models, track, train, weights
 from duotrack.errors import InputError
+
+_DISK_FULL = "; free some space, or give a folder on another disk"
 
 
 class _Group(TyperGroup):
@@ -22,9 +25,10 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except InputError as error:
             message = str(error)
-        except OSError as error:  # disk full, no permission, not there: the operating system's words are clear
+        except OSError as error:  # no permission, not there: the operating system's words are clear
             where = f": {error.filename}" if error.filename else ""
-            message = f"{error.strerror or error}{where}"
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            message = f"{error.strerror or error}{where}{_DISK_FULL if full else ''}"
         typer.echo(f"duotrack: {' '.join(message.split())}", err=True)
         raise typer.Exit(2)
 

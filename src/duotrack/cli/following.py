@@ -44,7 +44,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The summary in words."""
-        ended = ", ended by Ctrl-C" if self.interrupted else ""
+        ended = ", ended early (Ctrl-C, SIGTERM)" if self.interrupted else ""
         objects = "1 object" if self.objects == 1 else f"{self.objects} objects"
         rates = f"{self.frames / self.elapsed:.1f} frames/s, tracking alone {self.frames / self.seconds:.1f}"
         lines = [f"{self.frames} frames, {objects}{ended}: {rates}"]
@@ -73,7 +73,8 @@ def follow(
 ) -> Summary:
     """Track `boxes` through `source` from frame `start` on; the files appear when it ends well.
 
-    The first Ctrl-C ends the run there, with whole files; a second one, while they are written, ends the process.
+    The first Ctrl-C or SIGTERM ends the run there, with whole files; a second one, while they are written, ends the
+    process.
 
     Args:
         sides: the modalities that the source has.
@@ -93,6 +94,8 @@ def follow(
         first = next(frames, None)
         if first is None:
             raise InputError(f"the source ends before frame {start}: nothing to track; choose a smaller --start")
+        if not first.available:
+            raise InputError(f"frame {first.index} has no image that can be read; begin at another one (--start)")
         results, seconds = _timed(many.init, first.rgb, first.aux, boxes)
         with sinks:
             for pair in interrupt.guard(chain([first], frames)):
@@ -136,7 +139,10 @@ def _progress(total: int | None) -> Iterator[Callable[[], None]]:
 
 
 class _Interrupt:
-    """Ctrl-C as a wish to end: at once while waiting for a frame, else after the frame in hand."""
+    """Ctrl-C, or SIGTERM as service managers send it: a wish to end.
+
+    At once while waiting for a frame, else after the frame in hand.
+    """
 
     def __init__(self) -> None:
         self.pressed = False
@@ -169,8 +175,9 @@ def _interruptible() -> Iterator[_Interrupt]:
     if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
         yield interrupt
         return
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

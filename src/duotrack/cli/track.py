@@ -1,5 +1,6 @@
 """`duotrack track`: follow objects through a video or a live stream, into files."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,7 +152,7 @@ def _check_choice(option: str, value: str, choices: list[str]) -> None:
 
 
 def _sources(rgb: str | None, aux: str | None) -> str:
-    given = [f"--{name} {value}" for name, value in (("rgb", rgb), ("aux", aux)) if value is not None]
+    given = [f"--{name} {shlex.quote(value)}" for name, value in (("rgb", rgb), ("aux", aux)) if value is not None]
     return " ".join(given) or "--rgb SRC"
 
 
