@@ -34,6 +34,7 @@ def test_dry_run_prints_the_resolved_recipe() -> None:
         (["ckd-tiny", "--data", ".", "--out", "run", "--val", "nowhere"], "nowhere: no such folder"),
         (["ckd-tiny", "--data", ".", "--out", "run", "--device", "tpu"], "--device is cpu, cuda or auto"),
         (["ckd-tiny", "--data", ".", "--out", "run", "--names", "absent.txt"], "absent.txt"),
+        (["ckd-tiny", "--data", ".", "--out", "run", "--names", sys.executable], "one sequence a line"),
         (["ckd-base-stage1", "--data", ".", "--out", "run"], "data.split=null"),
     ],
 )

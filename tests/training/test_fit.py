@@ -1,8 +1,12 @@
 """Learning itself: losses fall, what is frozen stays, and what a run leaves behind."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -11,6 +15,7 @@ from torch import Tensor
 
 from duotrack.errors import InputError
 from duotrack.models.ckd import CKD
+from duotrack.training.callbacks import AtomicCheckpoints
 from duotrack.training.data import Folders, read_names
 from duotrack.training.fit import build_network, fit
 from duotrack.training.methods.ckd import CKDSettings, check, ckd_step, draw_keep
@@ -234,6 +239,40 @@ def test_a_recipe_that_needs_weights_says_how_to_give_them() -> None:
     recipe = load_recipe("ckd-tiny", ["model.requires=weights"])
     with pytest.raises(InputError, match=r"--set model\.weights=FILE"):
         build_network(recipe)
+
+
+def test_a_frozen_part_without_weights_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    build_network(load_recipe("ckd-tiny"))
+    assert [m for m in caplog.messages if "branch.stem" in m and "--set model.weights=FILE" in m]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_data_is_one_line_wherever_it_is_read(tmp_path: Path, workers: int) -> None:
+    write_sequence(tmp_path / "data", "a")
+    for path in (tmp_path / "data" / "a" / "infrared").iterdir():
+        cv2.imwrite(str(path), np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(InputError, match=r"^a, frame \d+: the modalities are [^\n]* one size$"):
+        fit(small_recipe(workers=workers), Folders((tmp_path / "data",)), tmp_path / "run", net=small_net())
+
+
+def test_a_full_disk_is_an_os_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(RuntimeError):  # there is room: some other fault, which is not to be hidden
+        AtomicCheckpoints().save_checkpoint({}, tmp_path / "last.ckpt")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(OSError, match="No space left"):
+        AtomicCheckpoints().save_checkpoint({}, tmp_path / "last.ckpt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_run_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    write_sequence(tmp_path / "data", "a")
+    with pytest.raises(InputError, match="run is a file"):
+        fit(small_recipe(), Folders((tmp_path / "data",)), tmp_path / "run", net=small_net())
 
 
 def test_initial_values_follow_the_seed() -> None:

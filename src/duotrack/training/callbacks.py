@@ -1,7 +1,10 @@
 """What happens beside the training steps: the log, checkpoints, weights. All of it survives being killed."""
 
 import csv
+import errno
 import io
+import os
+import shutil
 import signal
 import threading
 import time
@@ -22,14 +25,22 @@ from duotrack.training.summary import say
 
 Row = dict[str, str]
 
+_NEARLY_FULL = 1 << 20
+"""Bytes left beside a checkpoint that could not be written, below which the disk is to blame."""
+
 
 class AtomicCheckpoints(TorchCheckpointIO):
     """Checkpoints written whole or not at all, and read without running code from them."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write beside `path`, then rename."""
+        """Write beside `path`, then rename; `OSError` where the disk is full."""
         with atomic_path(path) as temporary:
-            torch.save(checkpoint, temporary)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # all that torch says of a disk that is full
+                if shutil.disk_usage(temporary.parent).free > _NEARLY_FULL:
+                    raise
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """Read tensors and plain values only."""

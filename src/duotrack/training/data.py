@@ -56,9 +56,13 @@ def read_names(path: Path, section: str = "") -> tuple[str, ...]:
     With `section` only those below the line `[section]` count, up to the next such line.
 
     Raises:
-        InputError: no such file or section, or no name in it.
+        InputError: no such file or section, no text, or no name in it.
     """
-    lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no list of names; give a text file with one sequence a line") from error
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
     sections: dict[str, list[str]] = {"": []}
     current = ""
     for line in filter(None, lines):

@@ -1,5 +1,6 @@
 """Training from a recipe to weights: builds everything, then lets Lightning run it."""
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,13 +21,15 @@ from duotrack.training.module import TrackerModule
 from duotrack.training.optimise import Group, split_parameters
 from duotrack.training.pairs import Source
 from duotrack.training.recipe import Recipe
-from duotrack.training.stream import HeldOut, Plan, RunSampler, make_loader, make_plan
+from duotrack.training.stream import HeldOut, Plan, RunSampler, first_hand, make_loader, make_plan
 from duotrack.training.summary import say, summarise
 from duotrack.training.trainer import Device, choose_accelerator, make_trainer, quiet
 from duotrack.weights.build import fit as fit_keys
 from duotrack.weights.read import read_checkpoint
 from duotrack.weights.report import load_weights
 from duotrack.weights.safetensor import save_weights
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,12 +142,15 @@ def _train(run: _Run, net: CKD, groups: list[Group]) -> None:
             check=checks is not None,
             start=run.start,
         )
-        trainer.fit(
-            module,
-            train_dataloaders=loader(pairs, RunSampler(run.plan, start=run.start, **share)),
-            val_dataloaders=checks,
-            ckpt_path=str(run.checkpoint) if run.start else None,
-        )
+        try:
+            trainer.fit(
+                module,
+                train_dataloaders=loader(pairs, RunSampler(run.plan, start=run.start, **share)),
+                val_dataloaders=checks,
+                ckpt_path=str(run.checkpoint) if run.start else None,
+            )
+        except InputError as error:
+            raise first_hand(error) from error
 
 
 def build_network(recipe: Recipe, *, load: bool = True) -> CKD:
@@ -163,6 +169,11 @@ def build_network(recipe: Recipe, *, load: bool = True) -> CKD:
     )
     if settings.weights is None and settings.requires != "nothing":
         raise InputError("this recipe starts from a checkpoint; name the file with --set model.weights=FILE")
+    if load and settings.weights is None and recipe.freeze:
+        frozen = ", ".join(recipe.freeze)
+        log.warning(
+            f"no checkpoint to start from: {frozen} stay random for good; --set model.weights=FILE, or freeze=[]"
+        )
     if load and settings.weights is not None:
         checkpoint = read_checkpoint(settings.weights, teachers=teachers)
         fitted = fit_keys(checkpoint, settings.name, teachers=teachers)

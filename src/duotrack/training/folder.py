@@ -24,8 +24,10 @@ def start_folder(out: Path, recipe: Recipe, facts: Mapping[str, Any]) -> None:
     """Write recipe.yaml and run.json of a new run.
 
     Raises:
-        InputError: the folder already holds something.
+        InputError: the folder already holds something, or is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a new folder for the run")
     if out.exists() and any(out.iterdir()):
         what = "a run" if (out / "run.json").exists() else "other files"
         raise InputError(f"{out} holds {what} already; add --resume to continue a run, or choose another folder")

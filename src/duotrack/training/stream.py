@@ -104,6 +104,11 @@ def make_loader(
     )
 
 
+def first_hand(error: InputError) -> InputError:
+    """The error that a worker of a loader raised, without the traceback that the loader puts before its message."""
+    return InputError(str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2].strip())
+
+
 def _start_worker(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the trainer ends its workers when it has saved
     cv2.setNumThreads(0)  # the workers are the parallelism
