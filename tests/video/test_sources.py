@@ -174,6 +174,13 @@ def test_folders_without_usable_images(tmp_path):
         open_source(tmp_path, None)
 
 
+def test_a_folder_with_a_number_for_a_name_is_no_camera(make_folder, tmp_path, monkeypatch):
+    make_folder("0001", [bgr(1)])
+    monkeypatch.chdir(tmp_path)
+    with open_stream("0001") as stream:
+        assert stream.kind == "folder of images"
+
+
 def test_images_of_two_sizes(make_folder):
     folder = make_folder("frames", [bgr(1), bgr(2), bgr(3, 32, 24)])
     with open_source(folder, None) as source, pytest.raises(InputError, match=r"img2\.png is 32x24, .* 64x48"):

@@ -123,7 +123,7 @@ def test_16_bit_video_truncated_in_the_middle(tmp_path, caplog):
 def test_16_bit_video_without_pyav(tmp_path, monkeypatch):
     path = grey16_video(tmp_path / "thermal.mkv")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match=r"pip install duotrack\[video16\]"):
+    with pytest.raises(InputError, match=r"pip install 'duotrack\[video16\]'"):
         open_source(None, path)
 
 

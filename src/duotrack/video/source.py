@@ -35,7 +35,8 @@ def open_source(
     """Open one stream or two in step; use the result as a context manager and iterate over its `FramePair`s.
 
     Args:
-        rgb, aux: a video file, a folder of images, a camera number ("0"), an address (rtsp, http, tcp, ...), or None.
+        rgb, aux: a video file, a folder of images, a camera number ("0"; a file or folder of that name goes first), an
+            address (rtsp, http, tcp, ...), or None.
         sync: pair recorded streams by "index" or by "time"; two live streams are always paired by arrival.
         tolerance: seconds within which two frames belong together; None: half the longer frame interval, live 0.1.
         length_mismatch: by index, when lengths differ: "error", stop with the "shortest", or go on to the "longest"
@@ -98,7 +99,7 @@ def open_stream(
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
     if scheme and scheme[1].lower() not in SCHEMES:
         raise InputError(f"cannot read {scheme[1]}:// addresses; use a path or one of {', '.join(SCHEMES)}")
-    if scheme or text.isdecimal():
+    if scheme or (text.isdecimal() and not Path(text).exists()):  # sequences are often called 0001
         label = f"{name} {hide_password(text) if scheme else 'camera ' + text}".strip()
         return LiveStream(text if scheme else int(text), name=label, options=live, colour=colour, changed=changed)
     if not text:  # a path of no letters would be the folder one stands in

@@ -23,7 +23,7 @@ def import_av(purpose: str) -> Any:
     try:
         return importlib.import_module("av")
     except ImportError as error:
-        raise InputError(f"{purpose} needs PyAV, which is not installed; pip install duotrack[video16]") from error
+        raise InputError(f"{purpose} needs PyAV, which is not installed; pip install 'duotrack[video16]'") from error
 
 
 def open_video16(path: Path, *, name: str, thermal: Thermal16 | None = None, colour: bool = False) -> Stream:
