@@ -46,7 +46,9 @@ def data(tmp_path_factory) -> Path:
 
 
 def boxes_of(folder: Path) -> dict[str, bytes]:
-    return {path.stem: path.read_bytes() for path in folder.glob("*.txt") if not path.stem.endswith("_time")}
+    """Sequence -> its boxes and its confidences."""
+    boxes = [path for path in folder.glob("*.txt") if not path.stem.endswith("_time")]
+    return {path.stem: path.read_bytes() + (folder / f"{path.stem}_confidence.value").read_bytes() for path in boxes}
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +83,16 @@ def test_files_hold_what_the_tracker_says(reference, data, weights):
             expected.append(result.box)
         written = np.loadtxt(reference / f"{sequence.name}.txt", delimiter=",", ndmin=2)
         np.testing.assert_array_equal(written, expected)  # full precision: not one bit is lost
+        scores = np.loadtxt(reference / f"{sequence.name}_confidence.value", ndmin=1)
+        assert scores[0] == 1
+        assert scores.shape == (len(sequence),)
         times = np.loadtxt(reference / f"{sequence.name}_time.txt", ndmin=1)
         assert times.shape == (len(sequence),)
         assert (times > 0).all()
     torch.set_num_threads(threads)
-    notes = (reference / "notes" / "gamma.txt").read_text()
+    notes = (reference / "notes" / "gamma.log").read_text()
     assert notes.startswith("frame 3: rgb: cannot read ")
-    assert [path.name for path in (reference / "notes").iterdir()] == ["gamma.txt"]
+    assert [path.name for path in (reference / "notes").iterdir()] == ["gamma.log"]
     record = json.loads((reference / "run.json").read_text())
     assert (record["model"], record["elimination"], record["device"], record["stack"]) == ("ckd-tiny", "none", "cpu", 1)
     assert sorted(record["sequences"]) == sorted(FRAMES)
@@ -108,7 +113,7 @@ def test_batches_and_workers_change_no_byte(change, reference, data, setup, tmp_
 
 def copy_of(reference: Path, folder: Path) -> Path:
     folder.mkdir()
-    for path in [*reference.glob("*.txt"), reference / "run.json"]:
+    for path in (path for path in reference.iterdir() if path.is_file()):
         (folder / path.name).write_bytes(path.read_bytes())
     return folder
 

@@ -29,7 +29,8 @@ class Layout:
 
     Where `step` is 1 the frames are the folder's images sorted by name. Otherwise box row k belongs to the image
     numbered `step * k + starts.get(sequence, 0)`, six digits, `.jpg`, and only annotated frames are taken. Where
-    `every` is not 1 all frames are taken and box row k belongs to frame `every * k`: the other boxes are nan.
+    `every` is not 1 all frames are taken and box row k belongs to frame `every * k`: the other boxes are nan. So are
+    all but the first where a sequence has one box.
 
     Attributes:
         places: where a sequence may lie below the prefix: `{name}`, or `{path}` for a name with a folder before it.
@@ -162,7 +163,7 @@ def _open(folder: Path, layout: Layout) -> tuple[Sequence, str]:
             )
         sides.append(Frames(folder / part, names))
     rgb, aux = sides
-    if layout.every != 1:
+    if layout.every != 1 or len(boxes) == 1:  # a first box alone: the frames are there to be tracked
         boxes = _spread(boxes, layout.every, min((len(side) for side in sides if side is not None), default=0))
     counts = {"boxes": len(boxes)} | {side.folder.name: len(side) for side in (rgb, aux) if side is not None}
     if len(counts) == 1:

@@ -1,9 +1,9 @@
 """What a benchmark run leaves on disk, and how a later start knows what of it can be kept.
 
 A run has a folder of its own, `<out>/<tracker>/<dataset>/`: `<sequence>.txt` (one row a frame, frame 0 included),
-`<sequence>_time.txt` (seconds a frame), `notes/<sequence>.txt` where there was something to note, and `run.json`, which
-says what made them. Every file is written whole or not at all, boxes last, so that a box file stands for a finished
-sequence. Boxes hold no time: the same run gives the same bytes.
+`<sequence>_confidence.value` (the score of each frame), `<sequence>_time.txt` (seconds a frame), `notes/<sequence>.log`
+where there was something to note, and `run.json`, which says what made them. Every file is written whole or not at all,
+boxes last, so that a box file stands for a finished sequence. Only times differ between two equal runs.
 """
 
 import json
@@ -73,7 +73,7 @@ def open_run(folder: Path, identity: Identity, data: Mapping[str, str], *, overw
             "choose another --out or replace them with --overwrite"
         )
     for name in unknown if not overwrite else data:
-        for file in _files(folder, name):
+        for file in _files(folder, name).values():
             file.unlink(missing_ok=True)
     written = {"duotrack": version("duotrack"), "torch": version("torch")}
     content = {**asdict(identity), "made_with": written, "sequences": dict(sorted({**before, **data}.items()))}
@@ -126,13 +126,14 @@ def _is_row(row: str) -> bool:
 
 def save(folder: Path, tracked: Tracked, *, integers: bool) -> None:
     """Write a sequence's files, the boxes last."""
-    boxes, times, notes = _files(folder, tracked.name)
+    files = _files(folder, tracked.name)
     if tracked.notes:
-        write_text(notes, "".join(f"{note}\n" for note in tracked.notes))
+        write_text(files["notes"], "".join(f"{note}\n" for note in tracked.notes))
     else:
-        notes.unlink(missing_ok=True)
-    write_text(times, "".join(f"{max(seconds, 1e-6):f}\n" for seconds in tracked.seconds.tolist()))
-    write_text(boxes, rows(tracked.boxes, integers=integers))
+        files["notes"].unlink(missing_ok=True)
+    write_text(files["times"], "".join(f"{max(seconds, 1e-6):f}\n" for seconds in tracked.seconds.tolist()))
+    write_text(files["scores"], "".join(f"{score!r}\n" for score in tracked.scores.tolist()))
+    write_text(files["boxes"], rows(tracked.boxes, integers=integers))
 
 
 def rows(boxes: NDArray[np.float64], *, integers: bool) -> str:
@@ -144,10 +145,14 @@ def rows(boxes: NDArray[np.float64], *, integers: bool) -> str:
 
 def noted(folder: Path, names: Iterable[str]) -> dict[str, int]:
     """Sequence -> number of remarks about its frames, of those that have any."""
-    files = {name: _files(folder, name)[2] for name in names}
+    files = {name: _files(folder, name)["notes"] for name in names}
     return {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in files.items() if file.exists()}
 
 
-def _files(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """Boxes, times, notes."""
-    return folder / f"{name}.txt", folder / f"{name}_time.txt", folder / "notes" / f"{name}.txt"
+def _files(folder: Path, name: str) -> dict[str, Path]:
+    return {
+        "boxes": folder / f"{name}.txt",
+        "scores": folder / f"{name}_confidence.value",
+        "times": folder / f"{name}_time.txt",
+        "notes": folder / "notes" / f"{name}.log",
+    }
