@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from duotrack.cli import demo, evaluate, models, report, track, train, weights
+from duotrack.cli import demo, evaluate, models, report, score, track, train, weights
 from duotrack.errors import InputError
 
 
@@ -41,6 +41,7 @@ app.command()(demo.demo)
 app.command()(track.track)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(score.score)
 app.command()(report.report)
 app.command()(models.models)
 app.add_typer(weights.app, name="weights")

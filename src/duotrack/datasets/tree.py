@@ -25,7 +25,7 @@ class Tree:
     def has(self, name: str) -> bool:
         """Whether the file is there."""
         if self.archive is None:
-            return (self.root / name).is_file()
+            return os.path.isfile(f"{self.root}/{name}")
         return name in self.archive.NameToInfo
 
     def read(self, name: str) -> bytes:
@@ -39,7 +39,7 @@ class Tree:
         try:
             # the size in a zip's index may lie, so the reading itself is bounded
             if self.archive is None:
-                with (self.root / name).open("rb") as file:
+                with open(f"{self.root}/{name}", "rb") as file:
                     data = file.read(MAX_BYTES + 1)
             else:
                 with self.archive.open(name) as member:
@@ -70,7 +70,7 @@ class Tree:
 
     def at(self, name: str) -> str:
         """How to call a file in a message."""
-        return str(self.root / name)
+        return f"{self.root}/{name}"
 
 
 @contextmanager

@@ -141,12 +141,12 @@ def _absent(
     if protocol.absent == "compared":
         return np.zeros(boxes.shape[1], np.bool_)
     if protocol.absent_by == "value":
-        return (boxes <= 0).any(axis=0)
+        return np.asarray((boxes <= 0).any(axis=0), np.bool_)
     if protocol.absent_by == "label":
         flags = [truth.absent for truth in truths]
         return np.concatenate([f[:n] for f, n in zip(flags, lengths, strict=True) if f is not None])
-    present = (boxes[2] > 0) & (boxes[3] > 0)  # nan compares false
-    return np.logical_not(present)
+    present = (boxes[2:] > 0).all(axis=0)  # nan compares false
+    return np.asarray(~present, np.bool_)
 
 
 def _without_absent(frames: Frames, absent: NDArray[np.bool_], protocol: Protocol) -> Frames:

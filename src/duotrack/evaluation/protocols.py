@@ -131,7 +131,7 @@ _RULES = {
 }
 
 
-def preset(name: str | None, benchmark: Benchmark, *, npr: NPR = "value") -> Protocol:
+def preset(name: str | None, benchmark: Benchmark, *, npr: str = "value") -> Protocol:
     """The rules of a preset for a benchmark; of the benchmark's own preset where `name` is None.
 
     Args:
@@ -148,10 +148,12 @@ def preset(name: str | None, benchmark: Benchmark, *, npr: NPR = "value") -> Pro
     if name not in benchmark.protocols:
         own = " or ".join(benchmark.protocols)
         raise InputError(f"{benchmark.title} has no protocol {name!r}: no such tool is known for it; take {own}")
-    if npr not in ("value", "area"):
-        raise InputError(f"npr {npr!r} is not known; it is 'value' or 'area'")
+    definitions: dict[str, NPR] = {"value": "value", "area": "area"}
+    if npr not in definitions:
+        raise InputError(f"npr {npr!r} is not known; it is 'value' (at 0.2) or 'area' (over 0 to 0.5)")
     rules = _RULES[benchmark.name]
-    rules = replace(rules, preset=name, benchmark=benchmark.name, npr=npr if rules.npr is not None else None)
+    defined = definitions[npr] if rules.npr is not None else None
+    rules = replace(rules, preset=name, benchmark=benchmark.name, npr=defined)
     if name == "toolkit":
         return replace(rules, rounding="columns")
     if name == "matlab":

@@ -218,17 +218,19 @@ def _given(boxes: Mapping[str, NDArray[np.float64]], box_format: str) -> tuple[B
 
 
 def _agreement(
-    boxes: Mapping[str, NDArray[np.float64]], truths: Iterable[GroundTruth], box_format: BoxFormat, rows: slice
+    boxes: Mapping[str, NDArray[np.float64]], truths: Sequence[GroundTruth], box_format: BoxFormat, rows: slice
 ) -> NDArray[np.float64]:
     """Overlap with the nearer ground truth, of some rows of every sequence; 0 where there is no box."""
-    overlaps = []
+    picked, sides = [], []
     for truth in truths:
-        ours = to_ltwh(boxes[truth.name], box_format)
+        ours = boxes[truth.name]
         count = min(len(ours), len(truth))
-        picked = ours[truth.frames[:count]] if len(ours) > truth.frames[count - 1] else ours[:count]
-        best = [iou_xywh(picked[rows], side[:count][rows]) for side in truth.boxes]
-        overlaps.append(np.clip(np.nan_to_num(np.maximum.reduce(best)), 0, 1))
-    return np.concatenate(overlaps)
+        every = truth.frames[count - 1] != count - 1 and len(ours) > truth.frames[count - 1]
+        picked.append((ours[truth.frames[:count]] if every else ours[:count])[rows])
+        sides.append([side[:count][rows] for side in truth.boxes])
+    ours = to_ltwh(np.concatenate(picked), box_format)
+    best = [iou_xywh(ours, np.concatenate(side)) for side in zip(*sides, strict=True)]
+    return np.clip(np.nan_to_num(np.maximum.reduce(best)), 0, 1)
 
 
 def _without_code(text: bytes) -> bytes:
