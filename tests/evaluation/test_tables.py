@@ -6,14 +6,12 @@ import io
 import pytest
 
 from duotrack.evaluation.published import published
+from duotrack.evaluation.table import Column, Table, latex, to_csv, to_latex
 from duotrack.evaluation.tables import (
-    Column,
-    Table,
     attribute_table,
     count_table,
     curve_list,
     extremes,
-    latex,
     overall_table,
     placing_table,
     protocols,
@@ -21,8 +19,6 @@ from duotrack.evaluation.tables import (
     sequence_table,
     source_table,
     speed_table,
-    to_csv,
-    to_latex,
 )
 from duotrack.evaluation.timing import Speed
 from made_scores import made_score

@@ -12,7 +12,8 @@ def report(
     benchmark: Annotated[str, typer.Option(help="The benchmark, for example gtot, rgbt234 or lasher.")],
     ground_truth: Annotated[Path, typer.Option(help="A copy of the data set, or its ground truth alone.")],
     results: Annotated[
-        list[str], typer.Option(metavar="[NAME=]PATH", help="Results of a tracker, folder or zip file; more may follow.")
+        list[str],
+        typer.Option(metavar="[NAME=]PATH", help="Results of a tracker, folder or zip file; more may follow."),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     more: Annotated[list[str] | None, typer.Argument(metavar="[[NAME=]PATH]...", help="Results of others.")] = None,
@@ -71,12 +72,14 @@ def _named(text: str) -> tuple[str | None, Path]:
     """NAME=PATH, or a path alone; a path that is there is never cut."""
     path = Path(text)
     name, equals, rest = text.partition("=")
-    if path.exists() or not equals:
-        found = (None, path)
-    elif not name or not rest:
-        raise InputError(f"--results is a path or NAME=PATH, got {text!r}; name the tracker before the sign")
+    if equals and not path.exists():
+        if not name or not rest:
+            raise InputError(
+                f"--results is a path or NAME=PATH, got {text!r}; write the tracker's name before the sign"
+            )
+        path = Path(rest)
     else:
-        found = (name, Path(rest))
-    if not found[1].exists():
-        raise InputError(f"--results: {found[1]} is not there; give a folder or a zip file")
-    return found
+        name = ""
+    if not path.exists():
+        raise InputError(f"--results: {path} is not there; give a folder or a zip file")
+    return name or None, path

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from duotrack.evaluation.tables import Table
+from duotrack.evaluation.table import Table
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,6 @@ class Section:
     text: str = ""
     pictures: tuple[tuple[str, bytes], ...] = ()
     tables: tuple[Table, ...] = ()
-    folded: bool = False
 
 
 _STYLE = """
@@ -28,16 +27,15 @@ _STYLE = """
 body { margin: 0 auto; max-width: 75rem; padding: 1.5rem; background: var(--ground); color: var(--text);
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
-p, figcaption, caption, dd { overflow-wrap: anywhere; }
+h3 { font-size: 1rem; margin: 1.5rem 0 0; } p, figcaption, dd { overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { color: var(--soft); } dd { margin: 0; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); gap: 1rem; }
 figure { margin: 0; }
 img { width: 100%; background: #fff; border-radius: 6px; border: 1px solid var(--line); }
-figcaption, caption, .soft { color: var(--soft); font-size: .85rem; text-align: left; }
-.wide { overflow: auto; margin: 1rem 0; } .long { max-height: 44rem; }
+figcaption, .soft { color: var(--soft); font-size: .85rem; margin: 0; }
+.wide { overflow: auto; margin: .4rem 0 1rem; } .long { max-height: 44rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { padding-bottom: .4rem; } caption b { color: var(--text); font-size: .95rem; }
 th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 thead th { position: sticky; top: 0; background: var(--ground); vertical-align: bottom; }
 .text { text-align: left; max-width: 32rem; overflow-wrap: break-word; }
@@ -47,7 +45,6 @@ tr.mark td { background: var(--mark); }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }
 th[aria-sort=descending] button::after { content: " \\25BC"; }
-summary { cursor: pointer; }
 """
 
 _SCRIPT = """
@@ -88,13 +85,7 @@ def _section(section: Section) -> str:
         pictures = "".join(_picture(*picture) for picture in section.pictures)
         lines.append(f'<div class="pictures">{pictures}</div>')
     tables = "\n".join(_table(table) for table in section.tables)
-    if section.folded:
-        tables = f"<details>\n<summary>{escape(_titles(section.tables))}</summary>\n{tables}\n</details>"
     return "\n".join([*lines, tables, "</section>"])
-
-
-def _titles(tables: Sequence[Table]) -> str:
-    return "Show: " + ", ".join(table.title for table in tables)
 
 
 def _picture(caption: str, data: bytes) -> str:
@@ -121,15 +112,15 @@ def _table(table: Table) -> str:
             cells.append(f"<td{_kind(column.kind, best=(r, c) in best)}{exact}>{text}</td>")
         mark = ' class="mark"' if r in table.marked else ""
         rows.append(f"<tr{mark}>{''.join(cells)}</tr>")
-    caption = f"<caption><b>{escape(table.title)}</b>{_unit(table)} {escape(table.note)}</caption>"
     body = "\n".join(rows)
     long = " long" * (len(table.rows) > 60)
     rows_of = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
-    return f'<div class="wide{long}"><table>{caption}\n{rows_of}</table></div>'
+    head_line = f'<h3>{escape(table.title)}</h3>\n<p class="soft">{escape(f"{_unit(table)} {table.note}".strip())}</p>'
+    return f'{head_line}\n<div class="wide{long}"><table>{rows_of}</table></div>'
 
 
 def _unit(table: Table) -> str:
-    return ", rates in percent." if any(column.kind == "rate" for column in table.columns) else "."
+    return "Rates in percent." if any(column.kind == "rate" for column in table.columns) else ""
 
 
 def _kind(kind: str, *, best: bool = False) -> str:

@@ -9,11 +9,11 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duotrack.errors import InputError
 from duotrack.evaluation.published import PublishedNumber
-from duotrack.evaluation.tables import Metric, benchmark_title, known, placing_table, protocols, ranked
+from duotrack.evaluation.tables import Metric, benchmark_title, known, protocols, ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,49 +106,48 @@ def speed_plot(speeds: Mapping[str, "Speed"]) -> "Figure":
 
 def placing_plot(scores: Sequence["Score"], numbers: Sequence[PublishedNumber]) -> "Figure":
     """PR and SR of the measured trackers (filled) among the published ones (hollow), by success rate."""
-    table = placing_table(scores, numbers)
-    rows = list(reversed([(row, i in table.marked) for i, row in enumerate(table.rows) if row[4] is not None]))
+    rows = [_Placed(_plain(s.tracker), known(s, "PR"), known(s, "SR"), True) for s in scores]
+    quoted = Counter(number.tracker for number in numbers)
+    for number in numbers:  # where sources differ on a tracker, its rows name the kind of source
+        kind = f" ({number.sources[0].kind})" if quoted[number.tracker] > 1 else ""
+        rows.append(_Placed(_plain(number.tracker) + kind, number.PR, number.SR, False))
+    rows = sorted((row for row in rows if row.SR is not None), key=lambda row: (row.SR or 0, row.PR or 0, row.measured))
     figure = _figure(7.6, 1.3 + 0.2 * len(rows))
     panels: Any = figure.subplots(1, 2, sharey=True)
-    for axes, metric, column in zip(panels, ("PR", "SR"), (2, 4), strict=True):
-        for height, (row, measured) in enumerate(rows):
-            value = row[column]
-            if not isinstance(value, float):
-                continue
-            face = COLOURS[1] if measured else "white"
-            axes.plot(
-                [100 * value], [height], "o", markersize=6, markeredgecolor=COLOURS[measured], markerfacecolor=face
-            )
+    for axes, metric in zip(panels, ("PR", "SR"), strict=True):
+        for height, row in enumerate(rows):
+            value = getattr(row, metric)
+            if value is not None:
+                face = COLOURS[1] if row.measured else "white"
+                edge = COLOURS[1] if row.measured else COLOURS[0]
+                axes.plot([100 * value], [height], "o", markersize=6, markeredgecolor=edge, markerfacecolor=face)
         axes.set_xlabel(f"{metric} (%)")
         axes.set_ylim(-0.8, len(rows) - 0.2)
         axes.margins(x=0.08)
         _bare(axes, "both")
-    panels[0].set_yticks(range(len(rows)), _placed(rows, numbers), fontsize=8)
-    for tick, (_, measured) in zip(panels[0].get_yticklabels(), rows, strict=True):
-        tick.set_fontweight("bold" if measured else "normal")
+    panels[0].set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8)
+    for tick, row in zip(panels[0].get_yticklabels(), rows, strict=True):
+        tick.set_fontweight("bold" if row.measured else "normal")
     _title(figure, scores, "measured here (filled, bold) among published numbers (hollow)")
     return figure
+
+
+class _Placed(NamedTuple):
+    name: str
+    PR: float | None
+    SR: float | None
+    measured: bool
 
 
 def save(figure: "Figure", stem: Path) -> bytes:
     """Write `stem`.png and `stem`.pdf, and return the picture's bytes; the same figure makes the same files."""
     import matplotlib
 
+    figure.savefig(stem.with_suffix(".png"), dpi=150)
+    figure.set_layout_engine("none")  # it holds for the second file too, and is most of the time
     with matplotlib.rc_context({"pdf.fonttype": 42}):  # type 3 fonts, the default, are refused by publishers
         figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
-    figure.savefig(stem.with_suffix(".png"), dpi=150)
     return stem.with_suffix(".png").read_bytes()
-
-
-def _placed(rows: Sequence[tuple[tuple[Any, ...], bool]], numbers: Sequence[PublishedNumber]) -> list[str]:
-    """Names for the rows of the placing table; where sources differ on a tracker, with the kind of source."""
-    quoted = Counter(number.tracker for number in numbers)
-    kinds = {(number.tracker, number.PR, number.NPR, number.SR): number.sources[0].kind for number in numbers}
-    names = []
-    for row, measured in rows:
-        several = not measured and quoted[row[1]] > 1
-        names.append(_plain(row[1]) + (f" ({kinds[row[1], row[2], row[3], row[4]]})" if several else ""))
-    return names
 
 
 def _curves(

@@ -136,11 +136,22 @@ def _all() -> tuple[PublishedNumber, ...]:
 
 def _number(row: _Row, benchmark: BenchmarkName, source: Source) -> PublishedNumber:
     given = row.scores[benchmark]
-    values = {
-        name: None if (value := getattr(given, name)) is None else round(value / 100, 6) for name in ("PR", "NPR", "SR")
-    }
-    about = {"venue": row.venue, "backbone": row.backbone, "fps": row.fps, "note": given.note}
-    return PublishedNumber(tracker=row.tracker, benchmark=benchmark, sources=(source,), **values, **about)
+    return PublishedNumber(
+        tracker=row.tracker,
+        benchmark=benchmark,
+        PR=_fraction(given.PR),
+        NPR=_fraction(given.NPR),
+        SR=_fraction(given.SR),
+        sources=(source,),
+        note=given.note,
+        venue=row.venue,
+        backbone=row.backbone,
+        fps=row.fps,
+    )
+
+
+def _fraction(percent: float | None) -> float | None:
+    return None if percent is None else round(percent / 100, 6)  # 0.732, not 0.7320000000000001
 
 
 def _merge(first: PublishedNumber, second: PublishedNumber) -> PublishedNumber:

@@ -11,10 +11,10 @@ from duotrack.errors import InputError, nearest
 from duotrack.evaluation import plots
 from duotrack.evaluation.html import Section, page
 from duotrack.evaluation.published import PublishedNumber
+from duotrack.evaluation.table import Table, to_csv, to_latex
 from duotrack.evaluation.tables import (
     METRICS,
     Metric,
-    Table,
     attribute_table,
     benchmark_title,
     count_table,
@@ -28,8 +28,6 @@ from duotrack.evaluation.tables import (
     sequence_table,
     source_table,
     speed_table,
-    to_csv,
-    to_latex,
 )
 
 if TYPE_CHECKING:

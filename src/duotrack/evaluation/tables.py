@@ -1,70 +1,19 @@
-"""The tables of a report, and writing them as CSV and LaTeX.
+"""What stands in the tables of a report; every one states its protocol."""
 
-Rates are fractions in the tables and in CSV (full precision), percent with one decimal in LaTeX and on the page.
-"""
-
-import csv
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from duotrack.datasets.benchmarks import BENCHMARKS
 from duotrack.evaluation.published import PublishedNumber
+from duotrack.evaluation.table import Cell, Column, Table
 
 if TYPE_CHECKING:
     from duotrack.evaluation.metrics import Rates, Score
     from duotrack.evaluation.timing import Speed
 
-Cell = str | float | int | None
 Metric = Literal["PR", "NPR", "SR"]
 METRICS: tuple[Metric, ...] = ("PR", "NPR", "SR")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A heading and what stands below: words, a fraction, a whole number or a number with one decimal.
-
-    A `spare` column says what the table's note says already; only CSV has it.
-    """
-
-    title: str
-    kind: Literal["text", "rate", "count", "number"] = "text"
-    spare: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: `name` is its file stem, `note` says by which protocol the numbers were made.
-
-    `best` says along which direction the best rate is set off; `marked` rows are those measured here.
-    """
-
-    name: str
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-    best: Literal["column", "row", "none"] = "none"
-    marked: frozenset[int] = frozenset()
-
-    def shown(self, row: int, column: int) -> str:
-        """The cell as a reader sees it."""
-        return _shown(self.rows[row][column], self.columns[column].kind)
-
-    def best_cells(self) -> frozenset[tuple[int, int]]:
-        """(row, column) of every cell that holds the best rate of its column or row, by the digits that are shown."""
-        if self.best == "none":
-            return frozenset()
-        rates = [i for i, column in enumerate(self.columns) if column.kind == "rate"]
-        cells = [(r, c) for r in range(len(self.rows)) for c in rates if self.rows[r][c] is not None]
-        line = 1 if self.best == "column" else 0
-        top: dict[int, float] = {}
-        for cell in cells:
-            top[cell[line]] = max(top.get(cell[line], -1.0), float(self.shown(*cell)))
-        return frozenset(cell for cell in cells if float(self.shown(*cell)) == top[cell[line]])
 
 
 def benchmark_title(name: str) -> str:
@@ -220,21 +169,30 @@ def count_table(scores: Sequence["Score"]) -> Table | None:
     if not names:
         return None
     columns = (Column("Tracker"), *(Column(name.replace("_", " "), "count") for name in names))
-    rows = tuple((score.tracker, *(score.counts.get(name, 0) for name in names)) for score in ranked(scores))
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (score.tracker, *(score.counts.get(name, 0) for name in names)) for score in ranked(scores)
+    )
     return Table("counts", "What was met while scoring", columns, rows, protocols(scores))
 
 
 def placing_table(scores: Sequence["Score"], numbers: Sequence[PublishedNumber]) -> Table:
     """The measured trackers among the published ones, by success rate; those without one come last."""
-    columns = (Column("Place", "count"), Column("Tracker"), *(Column(metric, "rate") for metric in METRICS))
-    columns += (Column("FPS as published", "number"), Column("Source and protocol"))
-    lines: list[tuple[bool, tuple[Cell, ...]]] = [
-        (True, (s.tracker, *(known(s, m) for m in METRICS), None, f"Measured here. Protocol: {s.protocol}")) for s in scores
+    metrics = [
+        m for m in METRICS if any(known(s, m) is not None for s in scores) or any(getattr(n, m) for n in numbers)
     ]
-    lines += [(False, (n.tracker, n.PR, n.NPR, n.SR, n.fps, _said(n))) for n in numbers]
-    lines.sort(key=lambda line: (-_key(line[1][3]), -_key(line[1][1]), not line[0], str(line[1][0])))
-    rows = tuple((place if line[1][3] is not None else None, *line[1]) for place, line in enumerate(lines, start=1))
-    marked = frozenset(i for i, (measured, _) in enumerate(lines) if measured)
+    columns = (Column("Place", "count"), Column("Tracker"), *(Column(metric, "rate") for metric in metrics))
+    columns += (Column("FPS as published", "number"), Column("Source and protocol"))
+    lines: list[tuple[float, float, bool, tuple[Cell, ...]]] = []
+    for score in scores:
+        rates = [known(score, metric) for metric in metrics]
+        row: tuple[Cell, ...] = (score.tracker, *rates, None, f"Measured here. Protocol: {score.protocol}")
+        lines.append((-_key(score.SR), -_key(score.PR), False, row))
+    for number in numbers:
+        row = (number.tracker, *(getattr(number, metric) for metric in metrics), number.fps, _said(number))
+        lines.append((-_key(number.SR), -_key(number.PR), True, row))
+    lines.sort(key=lambda line: (*line[:3], str(line[3][0])))
+    rows = tuple((place if line[0] <= 0 else None, *line[3]) for place, line in enumerate(lines, start=1))
+    marked = frozenset(i for i, line in enumerate(lines) if not line[2])
     note = (
         f"{protocols(scores)} Published values are quoted as their sources print them, under the protocols of these "
         "sources; a tracker that sources report differently has a row for each. Places follow SR."
@@ -249,70 +207,6 @@ def source_table(numbers: Sequence[PublishedNumber]) -> Table:
     rows = tuple((s.short, str(s), s.kind, s.link, s.remark) for s in sorted(sources, key=lambda source: source.short))
     note = "Kinds: paper, read in the paper; list, a community list; notes, second-hand; measured, from public boxes."
     return Table("sources", "Sources", columns, rows, note)
-
-
-def to_csv(table: Table) -> str:
-    """The table as CSV: a line of headings, numbers in full precision, empty where there is none."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.title for column in table.columns])
-    writer.writerows(
-        [
-            ["" if cell is None else repr(cell) if isinstance(cell, float) else cell for cell in row]
-            for row in table.rows
-        ]
-    )
-    return text.getvalue()
-
-
-def to_latex(table: Table) -> str:
-    """The table as a booktabs tabular, the best rates in bold; the protocol stands in a comment above it."""
-    columns = [i for i, column in enumerate(table.columns) if not column.spare]
-    best = table.best_cells()
-    head = " & ".join(latex(table.columns[i].title) for i in columns)
-    lines = [f"% {_one_line(table.title)}: rates in percent. {_one_line(table.note)}".rstrip()]
-    alignment = "".join("l" if table.columns[i].kind == "text" else "r" for i in columns)
-    lines += [f"\\begin{{tabular}}{{{alignment}}}", "\\toprule", f"{head} \\\\", "\\midrule"]
-    for r in range(len(table.rows)):
-        cells = []
-        for c in columns:
-            text = latex(table.shown(r, c)) or "--"
-            cells.append(f"\\textbf{{{text}}}" if (r, c) in best else text)
-        lines.append(f"{' & '.join(cells)} \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-}
-
-
-def latex(text: str) -> str:
-    """`text` with everything that LaTeX would act on made harmless."""
-    return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", " ", text)
-
-
-def _shown(cell: Cell, kind: str) -> str:
-    if cell is None:
-        return ""
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, float) and not math.isfinite(cell):
-        return str(cell)
-    if kind == "rate":
-        return f"{100 * cell:.1f}"
-    return f"{cell:.1f}" if kind == "number" else f"{cell}"
 
 
 def _metrics(scores: Sequence["Score"]) -> list[Metric]:
