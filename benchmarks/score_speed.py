@@ -3,8 +3,8 @@
     python benchmarks/score_speed.py GROUND_TRUTH RESULTS [--rounds 5] [--json FILE]
 
 GROUND_TRUTH and RESULTS are folders or zip files: ground truths of LasHeR's test set, and x,y,w,h results of a tracker.
-Zip files are unpacked first, to the same disk. A round is one run of each: read every ground truth and every result, then
-PR, NPR and SR over the 245 sequences. Rounds alternate, so that a busy machine slows both; the medians are compared.
+Zip files are unpacked first, to the same disk. A round is one run of each: read every ground truth and every result,
+then PR, NPR and SR over the 245 sequences. Rounds alternate, so that a busy machine slows both; medians are compared.
 """
 
 import argparse

@@ -153,7 +153,7 @@ def _find(tree: Tree, tops: Sequence[str], places: Sequence[str], paths: Mapping
 
 
 def _boxes(tree: Tree, files: list[str], labels: Labels) -> list[NDArray[np.float64]]:
-    parsed = parse_rows([tree.read(file) for file in files], [tree.at(file) for file in files])
+    parsed = parse_rows(tree.read_all(files), [tree.at(file) for file in files])
     blank = [file for file, rows in zip(files, parsed, strict=True) if rows.blank]
     if blank:
         log.warning("blank lines between rows, skipped, in %d ground truths: %s", len(blank), _first(blank))
@@ -176,7 +176,7 @@ def _absent(
         )
     ordered = [files[name] for name in paths]
     names = [tree.at(file) for file in ordered]
-    parsed = parse_rows([tree.read(file) for file in ordered], names, widths=(1,), row="0 or 1")
+    parsed = parse_rows(tree.read_all(ordered), names, widths=(1,), row="0 or 1")
     flags = []
     for file, rows, length in zip(names, parsed, lengths, strict=True):
         if len(rows.values) != length or not np.isin(rows.values, (0, 1)).all():

@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +11,7 @@ from duotrack.errors import InputError
 
 MAX_BYTES = 64 * 2**20
 """Size of the largest text file that is read; real ones are under one megabyte."""
+MAX_TOTAL = 512 * 2**20
 MAX_FILES = 200_000
 _MAX_DEPTH = 6
 
@@ -49,6 +50,20 @@ class Tree:
         if len(data) > MAX_BYTES:
             raise InputError(f"{self.at(name)}: over {MAX_BYTES >> 20} MiB; this is no text file of boxes")
         return data
+
+    def read_all(self, names: Iterable[str]) -> list[bytes]:
+        """The content of many files.
+
+        Raises:
+            InputError: as `read`, or all together are too large.
+        """
+        texts, total = [], 0
+        for name in names:
+            texts.append(self.read(name))
+            total += len(texts[-1])
+            if total > MAX_TOTAL:
+                raise InputError(f"{self.root}: over {MAX_TOTAL >> 20} MiB of text; these are no files of boxes")
+        return texts
 
     def files(self) -> list[str]:
         """Every file below, sorted.

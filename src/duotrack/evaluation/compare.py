@@ -122,15 +122,16 @@ def _frame_values(ours: Floats, truth: Floats) -> tuple[Floats, Floats, Floats]:
     """Centre error, normalised centre error and overlap of (4, F) boxes, frame by frame."""
     x1, y1, w1, h1 = ours
     x2, y2, w2, h2 = truth
-    dx, dy = (x1 + w1 / 2) - (x2 + w2 / 2), (y1 + h1 / 2) - (y2 + h2 / 2)
-    width = np.minimum(x1 + w1, x2 + w2) - np.maximum(x1, x2)
-    height = np.minimum(y1 + h1, y2 + h2) - np.maximum(y1, y2)
-    inter = np.maximum(width, 0) * np.maximum(height, 0)
-    union = w1 * h1 + w2 * h2 - inter
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        dx, dy = (x1 + w1 / 2) - (x2 + w2 / 2), (y1 + h1 / 2) - (y2 + h2 / 2)
+        width = np.minimum(x1 + w1, x2 + w2) - np.maximum(x1, x2)
+        height = np.minimum(y1 + h1, y2 + h2) - np.maximum(y1, y2)
+        inter = np.maximum(width, 0) * np.maximum(height, 0)
+        union = w1 * h1 + w2 * h2 - inter
         error = np.sqrt(dx * dx + dy * dy)
         normalised = np.sqrt((dx / (w2 + 1e-8)) ** 2 + (dy / (h2 + 1e-8)) ** 2)
-        return error, normalised, inter / union
+        # of equal boxes with fractions the ratio may come out a hair above 1, and 1 is not above the threshold 1
+        return error, normalised, np.minimum(inter / union, 1)
 
 
 def _absent(

@@ -24,6 +24,7 @@ FORMATS: dict[str, str] = {
     "corner": "eight numbers, the corners of a box",
 }
 _QUOTES = str.maketrans("", "", "`'´’‘")
+_JOINTS = "_-. "  # end what stands before a sequence's name
 _SUFFIXES = ("", "_001")  # the second is the VOT toolkit's
 _CONFIDENCES = ("_confidence.value", "_confidence.txt")
 
@@ -85,7 +86,7 @@ def read_results(
                 raise InputError(f"{message}; complete them, or score the rest with --allow-missing")
             notes.append(f"{len(missing)} of {len(names)} sequences have no result and are left out: {_first(missing)}")
         ordered = [name for name in names if name in files]
-        texts = [tree.read(files[name]) for name in ordered]
+        texts = tree.read_all(files[name] for name in ordered)
         if shape.endswith("_001.txt"):
             texts = [_without_code(text) for text in texts]
         parsed = parse_rows(texts, [tree.at(files[name]) for name in ordered])
@@ -158,8 +159,8 @@ def _find(tree: Tree, names: Sequence[str]) -> tuple[str, dict[str, str], list[s
     if not shapes:
         listed = f"it has {_first(found)}" if found else "it has no text file"
         raise InputError(f"{tree.root}: no result file is there, such as {names[0]}.txt ({listed})")
-    (shape, count), *others = shapes.most_common()
-    rival = next((other for other, number in others if 2 * number >= count), None)
+    shape = max(shapes, key=lambda each: (shapes[each], *(-part for part in _remoteness(each))))
+    rival = next((each for each in shapes if each != shape and _rivals(shapes, shape, each)), None)
     if rival is not None:
         raise InputError(
             f"{tree.root}: holds more than one set of results, {shape.format(name='*')} and {rival.format(name='*')}; "
@@ -181,23 +182,32 @@ def _find(tree: Tree, names: Sequence[str]) -> tuple[str, dict[str, str], list[s
 
 
 def _shapes(file: str, names: set[str]) -> list[str]:
-    """Every way to see the file's name as that of a sequence with something before or after it."""
+    """The ways to see the file's name as that of a sequence with something before or after it."""
     path = PurePosixPath(file)
-    folder = "" if str(path.parent) == "." else f"{path.parent}/".replace("{", "{{").replace("}", "}}")
     found = []
     for suffix in _SUFFIXES:
-        stem = path.stem.removesuffix(suffix) if suffix else path.stem
-        if suffix and stem == path.stem:
-            continue
-        for start in range(len(stem)):
-            if stem[start:] in names:
-                name = stem[start:]
-                above = folder.replace(f"/{name}/", "/{name}/") if path.parent.name == name else folder
-                above = "{name}/" if folder == f"{name}/" else above
-                prefix = stem[:start].replace("{", "{{").replace("}", "}}")
-                found.append(f"{above}{prefix}{{name}}{suffix}{path.suffix}")
-                break
+        stem = path.stem.removesuffix(suffix)
+        starts = (start for start in range(len(stem)) if start == 0 or stem[start - 1] in _JOINTS)
+        start = next((start for start in starts if stem[start:] in names), None)
+        if start is not None and path.stem == stem + suffix:
+            above = [_escaped(part) for part in path.parts[:-1]]
+            if above and path.parts[-2] == stem[start:]:
+                above[-1] = "{name}"
+            found.append("/".join([*above, f"{_escaped(stem[:start])}{{name}}{suffix}{path.suffix}"]))
     return found
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _remoteness(shape: str) -> tuple[int, int]:
+    """How deep the files lie, and whether their names have something before the sequence's."""
+    return shape.count("/"), not PurePosixPath(shape).name.startswith("{name}")
+
+
+def _rivals(shapes: Mapping[str, int], shape: str, other: str) -> bool:
+    return 2 * shapes[other] >= shapes[shape] and _remoteness(other) <= _remoteness(shape)
 
 
 def _same_width(boxes: Mapping[str, NDArray[np.float64]], files: Mapping[str, str], tree: Tree) -> None:
