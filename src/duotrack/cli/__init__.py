@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from duotrack.cli import demo, evaluate, models, report, score, track, train, weights
+from duotrack.cli import data, demo, evaluate, models, report, score, track, train, weights
 from duotrack.errors import InputError
 
 
@@ -45,6 +45,7 @@ app.command()(score.score)
 app.command()(report.report)
 app.command()(models.models)
 app.add_typer(weights.app, name="weights")
+app.add_typer(data.app, name="data")
 
 
 @app.callback(invoke_without_command=True)

@@ -75,6 +75,8 @@ def open_run(folder: Path, identity: Identity, data: Mapping[str, str], *, overw
     for name in unknown if not overwrite else data:
         for file in _files(folder, name).values():
             file.unlink(missing_ok=True)
+    for leftover in [*folder.glob(".*-*"), *folder.glob("notes/.*-*")]:  # of a write that a kill broke off
+        leftover.unlink(missing_ok=True)
     written = {"duotrack": version("duotrack"), "torch": version("torch")}
     content = {**asdict(identity), "made_with": written, "sequences": dict(sorted({**before, **data}.items()))}
     text = json.dumps(content, indent=1) + "\n"

@@ -1,10 +1,10 @@
 """Many targets in many videos, advanced in lockstep: one forward of the network a step.
 
-The trackers are ordinary ones (`Tracker.clone` of one another); only the network's work is shared. A stack of samples is
-always of the same size, the last one filled up by repetition, because how a matrix product rounds depends on how many
-rows it has: so a target's boxes do not depend on which others happen to be beside it, nor on how many are left.
+The trackers are ordinary ones (`Tracker.clone` of one another); only the network's work is shared. A stack of samples
+is always of the same size, the last one filled up by repetition, because how a matrix product rounds depends on how
+many rows it has: so a target's boxes do not depend on which others happen to be beside it, nor on how many are left.
 They still differ from one-by-one tracking by rounding, which tracking can blow up (a cell on the brink, a crop on the
-brink of a pixel). A `stack` of 1 looks at one sample after the other and gives exactly the boxes of one-by-one tracking.
+brink of a pixel). A `stack` of 1 looks at one sample after the other: exactly the boxes of one-by-one tracking.
 """
 
 from collections.abc import Sequence
