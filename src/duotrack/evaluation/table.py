@@ -77,7 +77,7 @@ def to_latex(table: Table) -> str:
     best = table.best_cells()
     head = " & ".join(latex(table.columns[i].title) for i in columns)
     lines = [f"% {_one_line(table.title)}: rates in percent. {_one_line(table.note)}".rstrip()]
-    alignment = "".join("l" if table.columns[i].kind == "text" else "r" for i in columns)
+    alignment = "".join(_alignment(table, i) for i in columns)
     lines += [f"\\begin{{tabular}}{{{alignment}}}", "\\toprule", f"{head} \\\\", "\\midrule"]
     for r in range(len(table.rows)):
         cells = []
@@ -86,6 +86,13 @@ def to_latex(table: Table) -> str:
             cells.append(f"\\textbf{{{text}}}" if (r, c) in best else text)
         lines.append(f"{' & '.join(cells)} \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _alignment(table: Table, column: int) -> str:
+    if table.columns[column].kind != "text":
+        return "r"
+    longest = max((len(table.shown(row, column)) for row in range(len(table.rows))), default=0)
+    return "l" if longest <= 60 else r"p{0.4\linewidth}"
 
 
 _LATEX = {

@@ -40,18 +40,15 @@ def overall_table(scores: Sequence["Score"], speeds: Mapping[str, "Speed"]) -> T
     """One row a tracker, best first."""
     metrics = _metrics(scores)
     columns = [Column("Tracker"), *(Column(metric, "rate") for metric in metrics)]
-    columns += [
-        Column("Sequences", "count"),
-        Column("Frames", "count"),
-        Column("FPS", "number"),
-        Column("Protocol", spare=True),
-    ]
-    rows = []
+    columns += [Column("Sequences", "count"), Column("Frames", "count")]
+    columns += [Column("FPS", "number")] if speeds else []
+    columns.append(Column("Protocol", spare=True))
+    rows: list[tuple[Cell, ...]] = []
     for score in ranked(scores):
-        speed = speeds.get(score.tracker)
-        rates = [known(score, metric) for metric in metrics]
-        fps = speed.fps if speed else None
-        rows.append((score.tracker, *rates, score.sequences, score.frames, fps, score.protocol))
+        row: list[Cell] = [score.tracker, *(known(score, metric) for metric in metrics), score.sequences, score.frames]
+        if speeds:
+            row.append(speeds[score.tracker].fps if score.tracker in speeds else None)
+        rows.append((*row, score.protocol))
     return Table("overall", "Overall", tuple(columns), tuple(rows), protocols(scores), best="column")
 
 
