@@ -85,12 +85,12 @@ def summarise(frames: Frames, truths: Sequence[GroundTruth], results: Results, p
     normalised = None
     if protocol.npr is not None:
         normalised = _Table(frames, frames.normalised, protocol.normalised_thresholds, protocol)
-    per_pr, per_sr = _precise(precision.shares), _successful(success.shares, protocol)
+    per_pr, per_sr = _precise(precision.shares, protocol), _successful(success.shares, protocol)
     per_npr = None if normalised is None else _normalised(normalised.shares, protocol)
 
     def rates(subset: NDArray[np.bool_]) -> Rates:
         return Rates(
-            float(_precise(precision.mean(subset))),
+            float(_precise(precision.mean(subset), protocol)),
             float(_successful(success.mean(subset), protocol)),
             None if normalised is None else float(_normalised(normalised.mean(subset), protocol)),
             int(subset.sum()),
@@ -161,12 +161,12 @@ def _below(
     return counts
 
 
-def _precise(curve: Floats) -> Floats:
-    return np.asarray(curve[..., 20], np.float64)  # thresholds are k/20 of the pixels, or k/100 of the size
+def _precise(curve: Floats, protocol: Protocol) -> Floats:
+    return np.asarray(curve[..., round(protocol.pixels / protocol.pixel_step)], np.float64)
 
 
 def _normalised(curve: Floats, protocol: Protocol) -> Floats:
-    return _precise(curve) if protocol.npr == "value" else _area(curve)
+    return np.asarray(curve[..., 20], np.float64) if protocol.npr == "value" else _area(curve)  # thresholds are k/100
 
 
 def _successful(curve: Floats, protocol: Protocol) -> Floats:

@@ -4,6 +4,7 @@ Source: docs/specs/evaluation.md, sections 2 to 4.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -36,7 +37,8 @@ class Protocol:
             precision and a miss for success; `miss` in both.
         absent_by: told by any value <= 0 (`value`), a side that is not positive or nan (`size`), or labels (`label`).
         best_of_two: of two annotations the smaller error and the larger overlap count, each by itself (MPR, MSR).
-        pixels: centre error in pixels for the precision rate; the curve has 51 points up to 2.5 times that.
+        pixels: centre error in pixels for the precision rate.
+        pixel_step: between the 51 points of the precision curve, which begin at 0.
         strict: precise means below it, not below or equal.
         steps: success thresholds are k / steps, k = 0 .. steps; success means overlap above.
         area: SR is the area under the success curve by the trapezoid rule, not the mean over thresholds.
@@ -57,6 +59,7 @@ class Protocol:
     absent_by: Literal["value", "size", "label"] = "size"
     best_of_two: bool = False
     pixels: float = 20.0
+    pixel_step: float = 1.0
     strict: bool = False
     steps: int = 20
     area: bool = False
@@ -68,7 +71,7 @@ class Protocol:
     @property
     def precision_thresholds(self) -> NDArray[np.float64]:
         """(51,) pixels: 0, 1 .. 50, or half of that for GTOT."""
-        return np.arange(51, dtype=np.float64) * (self.pixels / 20)
+        return np.arange(51, dtype=np.float64) * self.pixel_step
 
     @property
     def normalised_thresholds(self) -> NDArray[np.float64]:
@@ -97,9 +100,8 @@ class Protocol:
         return f"{self.preset}: " + ", ".join(word for word in words if word)
 
 
-_LASHER = Protocol(
-    preset="",
-    benchmark="",
+_rules = partial(Protocol, preset="", benchmark="")
+_LASHER = _rules(
     corner_plus_one=True,
     first_frame=True,
     repair="size",
@@ -108,26 +110,20 @@ _LASHER = Protocol(
     absent_by="value",
     npr="value",
 )
+_VTUAV = _rules(best_of_two=True, unverified="the official tools could not be read")
+_DEPTH = _rules(absent="left out")
 _RULES = {
-    "gtot": Protocol(preset="", benchmark="", best_of_two=True, pixels=5.0, strict=True, area=True, pooled=True),
-    "rgbt210": Protocol(preset="", benchmark="", first_frame=True),
-    "rgbt234": Protocol(preset="", benchmark="", best_of_two=True),
+    "gtot": _rules(best_of_two=True, pixels=5.0, pixel_step=0.5, strict=True, area=True, pooled=True),
+    "rgbt210": _rules(first_frame=True),
+    "rgbt234": _rules(best_of_two=True),
     "lasher": _LASHER,
     "lasher-train": _LASHER,
-    "vtuav-st": Protocol(preset="", benchmark="", best_of_two=True, unverified="the official tools could not be read"),
-    "vtuav-lt": Protocol(preset="", benchmark="", best_of_two=True, unverified="the official tools could not be read"),
-    "visevent": Protocol(
-        preset="",
-        benchmark="",
-        first_frame=True,
-        repair="size or nan",
-        shorter="fails",
-        absent="miss",
-        absent_by="label",
-    ),
-    "depthtrack": Protocol(preset="", benchmark="", absent="left out"),
-    "rgbd1k": Protocol(preset="", benchmark="", absent="left out"),
-    "folder": Protocol(preset="", benchmark="", absent="left out", npr="value"),
+    "vtuav-st": _VTUAV,
+    "vtuav-lt": _VTUAV,
+    "visevent": _rules(first_frame=True, repair="size or nan", shorter="fails", absent="miss", absent_by="label"),
+    "depthtrack": _DEPTH,
+    "rgbd1k": _DEPTH,
+    "folder": _rules(absent="left out", npr="value"),
 }
 
 
