@@ -25,6 +25,15 @@ VIDEOS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As benchmark runs compute on the CPU; two threads for maps this small only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def frame(video: int, index: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     size, _, there = VIDEOS[video]
     rng = np.random.default_rng([video, index])
