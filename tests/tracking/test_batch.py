@@ -53,7 +53,8 @@ def tracker(name: str) -> Tracker:
     return Tracker(spec.build(elimination="mce").eval(), geometry=spec.geometry)
 
 
-def one_by_one(name: str) -> list[np.ndarray]:
+@cache
+def one_by_one(name: str) -> list[list]:
     results = []
     for video, (_, box, there) in enumerate(VIDEOS):
         single = tracker(name).clone()
