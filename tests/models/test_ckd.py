@@ -196,3 +196,11 @@ def test_a_batch_that_mixes_availability_equals_one_by_one() -> None:
         net(**inputs, present=torch.zeros(4, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="training form"):
         small_ckd(teachers=True).train()(**inputs, present=present)
+
+
+def test_content_only_hands_normalised_tokens_to_the_head() -> None:
+    net = small_ckd(content_only=True, elimination="none").eval()
+    with torch.inference_mode():
+        out = net(**small_inputs())
+    assert out.features is not None
+    torch.testing.assert_close(out.features.mean(dim=1), torch.zeros_like(out.features[:, 0]), atol=1e-4, rtol=0)

@@ -12,7 +12,6 @@ from duotrack.datasets.layouts import open_lasher
 from duotrack.datasets.stills import open_stills
 from duotrack.errors import InputError
 from duotrack.training.augmentation import Augmentation, Jitter
-from duotrack.training.loader import build_loader
 from duotrack.training.pairs import PairDataset, PairGeometry, Source
 from duotrack.training.sampling import Sampling
 from duotrack.training.synthesis import Synthesis
@@ -141,27 +140,6 @@ def test_mixing_by_ratio(paired: Path, single: Path) -> None:
     assert 0.65 < share < 0.85
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_do_not_depend_on_workers(paired: Path, workers: int) -> None:
-    data = dataset(paired)
-    loader = build_loader(data, batch_size=3, samples=8, workers=workers)
-    for epoch in (0, 1):  # workers live on between epochs
-        loader.sampler.set_epoch(epoch)  # type: ignore[union-attr]
-        batches = list(loader)
-        assert len(batches) == len(loader) == 2
-        for number, batch in enumerate(batches):
-            expected = torch.utils.data.default_collate([data[epoch, 3 * number + k] for k in range(3)])
-            assert same(batch, expected)
-
-
-def test_ranks_see_different_samples(paired: Path) -> None:
-    data = dataset(paired)
-    whole = [data[0, i] for i in range(4)]
-    for rank in (0, 1):
-        (batch,) = build_loader(data, batch_size=2, samples=4, rank=rank, world=2)
-        assert same(batch, torch.utils.data.default_collate(whole[rank::2]))
-
-
 def test_a_corrupt_frame_is_said_once_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_sequence(tmp_path, "a", modalities=("visible",))
     data = dataset(tmp_path)
@@ -215,5 +193,3 @@ def test_bad_ratios_and_sizes(paired: Path) -> None:
         PairDataset([], geometry=GEOMETRY)
     with pytest.raises(InputError, match="ratio above 0"):
         PairDataset([Source("a", sequences, 0)], geometry=GEOMETRY)
-    with pytest.raises(InputError, match="no batch of 9"):
-        build_loader(dataset(paired), batch_size=9, samples=8)

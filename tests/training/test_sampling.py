@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from duotrack.datasets.sequence import Sequence
 from duotrack.errors import InputError
-from duotrack.training.sampling import EpochSampler, Sampling, draw_frames, is_eligible, sample_rng
+from duotrack.training.sampling import Sampling, draw_frames, is_eligible, sample_rng
 
 
 def sequence(visible: list[bool]) -> Sequence:
@@ -68,27 +68,3 @@ def test_random_numbers_depend_on_all_three() -> None:
     keys = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
     assert len({sample_rng(*key).integers(1 << 60) for key in keys}) == 4
     assert sample_rng(3, 4, 5).integers(1 << 60) == sample_rng(3, 4, 5).integers(1 << 60)
-
-
-@given(samples=st.integers(4, 60), world=st.integers(1, 4))
-def test_ranks_share_an_epoch(samples: int, world: int) -> None:
-    shares = [list(EpochSampler(samples=samples, rank=rank, world=world)) for rank in range(world)]
-    assert len({len(share) for share in shares}) == 1
-    together = sorted(index for share in shares for _, index in share)
-    assert together == list(range(samples // world * world))
-
-
-def test_epoch_and_resume_inside_it() -> None:
-    sampler = EpochSampler(samples=10, rank=1, world=2)
-    sampler.set_epoch(7)
-    whole = list(sampler)
-    assert whole == [(7, 1), (7, 3), (7, 5), (7, 7), (7, 9)]
-    sampler.set_epoch(7, start=3)
-    assert list(sampler) == whole[3:]
-    assert len(sampler) == 2
-
-
-@pytest.mark.parametrize(("samples", "rank", "world"), [(10, 2, 2), (10, -1, 2), (1, 0, 2)])
-def test_bad_ranks(samples: int, rank: int, world: int) -> None:
-    with pytest.raises(InputError):
-        EpochSampler(samples=samples, rank=rank, world=world)

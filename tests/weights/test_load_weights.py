@@ -279,3 +279,9 @@ def test_a_file_of_an_unknown_model() -> None:
 
 def test_an_untrained_conversion_stays_untrained() -> None:
     assert not fit(kind("duotrack", model="ckd-tiny", trained="no"), "ckd-tiny").trained
+
+
+def test_content_only_travels_with_the_weights(tmp_path: Path) -> None:
+    net = MODELS["ckd-tiny"].build(content_only=True)
+    save_weights(tmp_path / "a.safetensors", net, model="ckd-tiny", elimination="none", dtype="fp16")
+    assert build_net("ckd-tiny", weights=tmp_path / "a.safetensors").content_only is True

@@ -97,6 +97,17 @@ class Block(nn.Module):
         return residual * survives / keep
 
 
+def instance_norm(tokens: Tensor, *, axis: int = -2, eps: float = 1e-5) -> Tensor:
+    """Zero mean and unit (biased) variance over tokens, per sample and channel (docs/specs/ckd.md, section 2.4).
+
+    Args:
+        tokens: (..., N, C).
+        axis: -2 to normalise over tokens, -1 over channels.
+    """
+    variance, mean = torch.var_mean(tokens, dim=axis, keepdim=True, correction=0)
+    return (tokens - mean) * torch.rsqrt(variance + eps)
+
+
 def init_transformer(module: nn.Module) -> None:
     """Initial values of linear layers and layer norms (docs/specs/ckd.md, section 1.7), for `Module.apply`."""
     if isinstance(module, nn.Linear):

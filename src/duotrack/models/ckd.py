@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from duotrack.models.attention import Block
+from duotrack.models.attention import Block, instance_norm
 from duotrack.models.elimination import (
     MODES,
     elimination_score,
@@ -53,6 +53,8 @@ class CKD(nn.Module):
         elimination: "mce" (one choice for both modalities), "ce" (each modality its own), "none"; may be set later.
         stages: blocks (0-based) that eliminate between attention and MLP.
         keep_ratio: share of search tokens that each stage keeps, rounded up.
+        content_only: take each stream's style away after its final norm, by instance normalisation over its tokens (the
+            paper's "baseline w/ IN", Table V; it does not say where its normalisation stands).
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class CKD(nn.Module):
         elimination: str = "mce",
         stages: tuple[int, ...] = (3, 6, 9),
         keep_ratio: float = 0.7,
+        content_only: bool = False,
     ) -> None:
         super().__init__()
         if elimination not in MODES:
@@ -73,6 +76,7 @@ class CKD(nn.Module):
         self.elimination = elimination
         self.stages = stages
         self.keep_ratio = keep_ratio
+        self.content_only = content_only
         if shared:
             self.branch = branch()
         else:
@@ -210,6 +214,8 @@ class CKD(nn.Module):
         final = {}
         for name, backbone in streams.items():
             final[name] = backbone.norm(tokens[name])
+            if self.content_only:
+                final[name] = instance_norm(final[name])
             positions = kept[name.removeprefix("teacher_")]
             if positions:
                 final[name] = restore_search(final[name], z, positions[-1], total)

@@ -32,7 +32,7 @@ class Geometry:
 class ModelSpec:
     """One model of the zoo.
 
-    `build(elimination=..., teachers=..., drop_path=...)` makes the network with initial values; `weights` is the name
+    `build(elimination=..., teachers=..., ...)` makes the network with initial values; `weights` is the name
     of its file inside the package, None where users bring their own; `calibration` (slope, intercept) maps the logit
     of the raw score to the logit of the confidence, (1, 0) where nobody calibrated it.
     """
@@ -47,17 +47,22 @@ class ModelSpec:
     calibration: tuple[float, float] = (1.0, 0.0)
 
 
-def build_ckd_base(*, elimination: str = "mce", teachers: bool = False, drop_path: float = 0.1) -> CKD:
+def build_ckd_base(
+    *, elimination: str = "mce", teachers: bool = False, drop_path: float = 0.1, content_only: bool = False
+) -> CKD:
     """CKD as published: two ViT-B/16 students, template 128, search 256."""
     return CKD(
         branch=partial(VisionTransformer, drop_path=drop_path),
         head=lambda inputs: CenterHead(inputs=inputs),
         teachers=teachers,
         elimination=elimination,
+        content_only=content_only,
     )
 
 
-def build_ckd_tiny(*, elimination: str = "none", teachers: bool = False, drop_path: float = 0.0) -> CKD:
+def build_ckd_tiny(
+    *, elimination: str = "none", teachers: bool = False, drop_path: float = 0.0, content_only: bool = False
+) -> CKD:
     """CKD on Hiera-Tiny's first stages, one student for both modalities, template 96, search 192."""
     return CKD(
         branch=partial(HieraBranch, drop_path=drop_path),
@@ -66,6 +71,7 @@ def build_ckd_tiny(*, elimination: str = "none", teachers: bool = False, drop_pa
         teachers=teachers,
         elimination=elimination,
         stages=(1, 3),
+        content_only=content_only,
     )
 
 

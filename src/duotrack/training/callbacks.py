@@ -41,7 +41,7 @@ class Log(pl.Callback):
 
     A "train" row is the mean over `every` optimiser steps and over all ranks; a "val" row the mean over the held-out
     pairs. The unfinished window is part of a checkpoint, and rows written after it are cut off when a run resumes, so
-    an interrupted run leaves the log of an uninterrupted one. `report`: print each row in short.
+    an interrupted run leaves the log of an uninterrupted one. `report`: print train rows in short too.
     """
 
     def __init__(self, path: Path, *, every: int, plan: Plan, report: bool) -> None:
@@ -49,7 +49,7 @@ class Log(pl.Callback):
         self.every = every
         self.plan = plan
         self.report = report
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}  # on the device: reading them each batch would make it wait
         self._count = 0
         self._started = time.monotonic()
         self._spent = 0.0
@@ -57,11 +57,16 @@ class Log(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The unfinished window and the seconds spent."""
-        return {"sums": self._sums, "count": self._count, "seconds": self._seconds()}
+        return {
+            "sums": {name: float(value) for name, value in self._sums.items()},
+            "count": self._count,
+            "seconds": self._seconds(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where the checkpoint stood."""
-        self._sums, self._count = dict(state_dict["sums"]), state_dict["count"]
+        self._sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state_dict["sums"].items()}
+        self._count = state_dict["count"]
         self._spent = state_dict["seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -79,12 +84,12 @@ class Log(pl.Callback):
         """Add this batch to the window; write it out when it is full."""
         assert isinstance(pl_module, TrackerModule)
         for name, value in pl_module.parts.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+            before = self._sums.get(name)
+            self._sums[name] = value.double() if before is None else before.to(value.device) + value.double()
         self._count += 1
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if stepped and trainer.global_step % self.every == 0:
-            sums = torch.tensor(list(self._sums.values()), device=pl_module.device)
-            mean = trainer.strategy.reduce(sums, reduce_op="mean")
+            mean = trainer.strategy.reduce(torch.stack(list(self._sums.values())), reduce_op="mean")
             values = dict(zip(self._sums, (mean / self._count).tolist(), strict=True))
             rates = {f"lr_{i}": group["lr"] for i, group in enumerate(trainer.optimizers[0].param_groups)}
             self._write(trainer, "train", values | rates)
@@ -99,7 +104,7 @@ class Log(pl.Callback):
                 k.removeprefix("val/"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")
             }
             self._write(trainer, "val", values)
-            if trainer.is_global_zero and self.report:
+            if trainer.is_global_zero:
                 say(f"step {trainer.global_step}: held-out IoU {values['iou']:.3f}, loss {values['task']:.3f}")
 
     def _report(self, trainer: pl.Trainer, values: dict[str, float]) -> None:

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from duotrack.models.attention import instance_norm
+
 Over = Literal["tokens", "channels"]
 Reduction = Literal["sum", "mean"]
 Deviation = Literal["bessel", "population"]
@@ -38,15 +40,9 @@ def style_term(x: Tensor, y: Tensor, *, over: Over = "tokens", deviation: Deviat
     return ((mx - my) ** 2 + (dx - dy) ** 2).mean(dim=(1, 2))
 
 
-def instance_norm(x: Tensor, *, over: Over = "tokens", eps: float = 1e-5) -> Tensor:
-    """Zero mean and unit (biased) variance over tokens, per sample and channel."""
-    variance, mean = torch.var_mean(x, dim=_AXIS[over], keepdim=True, correction=0)
-    return (x - mean) * torch.rsqrt(variance + eps)
-
-
 def content_term(x: Tensor, y: Tensor, *, over: Over = "tokens") -> Tensor:
     """Mean squared error of the instance-normalised features: (L, B, N, C) -> (L,)."""
-    return feature_term(instance_norm(x, over=over), instance_norm(y, over=over))
+    return feature_term(instance_norm(x, axis=_AXIS[over]), instance_norm(y, axis=_AXIS[over]))
 
 
 def feature_term(x: Tensor, y: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from duotrack.models.zoo import model_spec
 from duotrack.training import folder
 from duotrack.training.callbacks import AtomicCheckpoints
 from duotrack.training.data import Folders, describe, open_folders, training_pairs, validation_pairs
-from duotrack.training.methods.ckd import check, ckd_step, keep_content_only
+from duotrack.training.methods.ckd import check, ckd_step
 from duotrack.training.module import TrackerModule
 from duotrack.training.optimise import Group, split_parameters
 from duotrack.training.pairs import Source
@@ -155,9 +155,12 @@ def build_network(recipe: Recipe, *, load: bool = True) -> CKD:
     """
     spec, settings, teachers = model_spec(recipe.model.name), recipe.model, recipe.method.teachers
     torch.manual_seed(recipe.seed)
-    net = spec.build(elimination=settings.elimination, teachers=teachers, drop_path=settings.drop_path)
-    if recipe.method.content_only:
-        keep_content_only(net)
+    net = spec.build(
+        elimination=settings.elimination,
+        teachers=teachers,
+        drop_path=settings.drop_path,
+        content_only=settings.content_only,
+    )
     if settings.weights is None and settings.requires != "nothing":
         raise InputError("this recipe starts from a checkpoint; name the file with --set model.weights=FILE")
     if load and settings.weights is not None:

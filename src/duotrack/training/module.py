@@ -67,13 +67,12 @@ class TrackerModule(pl.LightningModule):
         losses = self._step(self.net, batch)
         self.parts = losses.parts
         self._batches = batch_idx + 1
-        self.log("loss", losses.parts["total"], prog_bar=True, logger=False)
         return losses.total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log means over the held-out pairs of all ranks as `val/...`."""
         parts = {f"val/{name}": part for name, part in self._check(self.net, batch).items()}
-        self.log_dict(parts, prog_bar=True, logger=False, sync_dist=self._devices > 1, batch_size=len(batch["box"]))
+        self.log_dict(parts, logger=False, sync_dist=self._devices > 1, batch_size=len(batch["box"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note how far the stream of batches was read."""

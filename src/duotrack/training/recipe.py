@@ -24,6 +24,9 @@ class ModelSettings(Settings):
 
     name: str = Field(description="a model of the zoo, `duotrack models` lists them")
     elimination: Literal["mce", "ce", "none"] = Field(default="none", description="token elimination during training")
+    content_only: bool = Field(
+        False, description="the heads see instance-normalised features only (paper's Table V, 'w/ IN')"
+    )
     drop_path: float = Field(default=0.1, ge=0, lt=1, description="stochastic-depth rate of the last block")
     weights: str | None = Field(default=None, description="checkpoint to start from; any that `weights inspect` knows")
     requires: Literal["nothing", "weights", "trained"] = Field(

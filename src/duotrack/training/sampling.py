@@ -3,13 +3,11 @@
 Sample k of epoch e is a function of (seed, e, k) alone: not of the number of workers, ranks or of what came before.
 """
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch.utils.data import Sampler
 
 from duotrack.datasets.sequence import Sequence
 from duotrack.errors import InputError
@@ -65,35 +63,3 @@ def draw_frames(visible: NDArray[np.bool_], rng: np.random.Generator, sampling: 
         if len(later):
             return template, int(rng.choice(later))
         gap += sampling.gap_step
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) for one rank: every `world`-th index from `rank` on, equally many for each rank.
-
-    The epoch travels with the index, so that workers which live on between epochs need not be told. Trainers that
-    look for `set_epoch` (Lightning does) call it; their own distributed sampler must be off.
-
-    Raises:
-        InputError: `rank` is not below `world`, or there are fewer samples than ranks.
-    """
-
-    def __init__(self, *, samples: int, rank: int = 0, world: int = 1) -> None:
-        if not 0 <= rank < world:
-            raise InputError(f"rank {rank} of {world}: a rank is from 0 to {world - 1}")
-        if samples < world:
-            raise InputError(f"{samples} samples an epoch for {world} ranks; each rank needs at least one")
-        self.samples, self.rank, self.world = samples, rank, world
-        self.epoch, self.start = 0, 0
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch, and how many of this rank's samples to leave out at its start (to resume inside it)."""
-        self.epoch, self.start = epoch, start
-
-    def __len__(self) -> int:
-        """Samples of this rank in the epoch."""
-        return self.samples // self.world - self.start
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """The samples of this rank, in order."""
-        count = self.samples // self.world
-        return ((self.epoch, i * self.world + self.rank) for i in range(self.start, count))

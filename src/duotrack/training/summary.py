@@ -11,12 +11,12 @@ from duotrack.training.optimise import Group
 from duotrack.training.recipe import Recipe
 from duotrack.training.stream import Plan
 
-_console = Console(soft_wrap=True, highlight=False)
+CONSOLE = Console(soft_wrap=True, highlight=False)
 
 
 def say(text: str) -> None:
     """Print one line."""
-    _console.print(text, markup=False)
+    CONSOLE.print(text, markup=False)
 
 
 def summarise(
@@ -31,7 +31,7 @@ def summarise(
         if group.count:
             rate = "-" if group is groups[-1] else f"{group.learning_rate:g}"
             table.add_row(group.name, f"{group.count:,}", rate)
-    _console.print(table)
+    CONSOLE.print(table)
     for name in ("data", "validation"):
         if facts[name]:
             about = facts[name]

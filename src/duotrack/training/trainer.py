@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from duotrack.errors import InputError
 from duotrack.training.callbacks import AtomicCheckpoints, Checkpoints, Log
+from duotrack.training.progress import Bar
 from duotrack.training.recipe import Recipe
 from duotrack.training.stream import Plan
 
@@ -70,13 +70,13 @@ def make_trainer(
         use_distributed_sampler=False,
         enable_checkpointing=False,  # ours are written whole or not at all
         enable_model_summary=False,
-        enable_progress_bar=bar,
+        enable_progress_bar=False,
         logger=TensorBoardLogger(save_dir=out, name="", version="tensorboard", purge_step=step + 1),
         plugins=[AtomicCheckpoints()],
         callbacks=[
             Log(out / "metrics.csv", every=recipe.log_every, plan=plan, report=not bar),
             Checkpoints(out / "checkpoints", every=recipe.checkpoint_every),
-            *([RichProgressBar()] if bar else []),
+            *([Bar(plan)] if bar else []),
         ],
         default_root_dir=out,
     )

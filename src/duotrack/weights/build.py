@@ -80,17 +80,18 @@ def build_from(
     """
     spec = model_spec(name)
     saved = checkpoint.metadata.get("elimination") if checkpoint.kind == "duotrack" else None
-    mode = _mode(elimination or saved or spec.elimination)
+    options = {
+        "elimination": _mode(elimination or saved or spec.elimination),
+        "teachers": teachers,
+        "content_only": checkpoint.kind == "duotrack" and checkpoint.metadata.get("content_only") == "yes",
+    }
     fitted = fit(checkpoint, name, teachers=teachers)
     if not fitted.trained:
         _log.warning(
             "%s starts from %s weights: initialised, not trained; it tracks poorly until trained", name, checkpoint.kind
         )
-    net: nn.Module
-    if fitted.keeps:
-        net = spec.build(elimination=mode, teachers=teachers)
-    else:  # nothing keeps its initial value: shapes suffice, and memory is needed once
-        net = build_on_meta(spec, elimination=mode, teachers=teachers)
+    # where nothing keeps its initial value shapes suffice, and memory is needed once
+    net: nn.Module = spec.build(**options) if fitted.keeps else build_on_meta(spec, **options)
     load_weights(net, fitted.tensors, allow_missing=fitted.keeps)
     return net.eval()
 

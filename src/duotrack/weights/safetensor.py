@@ -102,6 +102,8 @@ def save_weights(
         if form == "training" or not key.startswith(TEACHERS)
     }
     own = {"format": "duotrack", "version": version("duotrack"), "model": model, "elimination": elimination}
+    if getattr(weights, "content_only", False):
+        own["content_only"] = "yes"
     metadata = {**(extra or {}), **own, "form": form, "dtype": dtype}
     with atomic_path(path) as temporary:
         try:

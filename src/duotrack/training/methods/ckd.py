@@ -17,7 +17,6 @@ from duotrack.training.distillation import (
     Reduction,
     content_term,
     feature_term,
-    instance_norm,
     over_layers,
     per_block,
     style_term,
@@ -61,9 +60,6 @@ class CKDSettings(Settings):
         default=0.25, ge=0, lt=1, description="share of the students' search tokens that are masked"
     )
     mask_probability: float = Field(default=1.0, ge=0, le=1, description="share of the samples that are masked")
-    content_only: bool = Field(
-        default=False, description="students hand only instance-normalised features to the head (paper's 'w/ IN')"
-    )
     giou_weight: float = Field(default=2.0, ge=0, description="weight of 1 - GIoU in each head's task loss")
     l1_weight: float = Field(default=5.0, ge=0, description="weight of the corner L1 distance in each head's task loss")
     focal_weight: float = Field(default=1.0, ge=0, description="weight of the focal loss in each head's task loss")
@@ -178,13 +174,3 @@ def from_teachers(out: NetOutput, settings: CKDSettings) -> Tensor:
             teacher = [x.detach() for x in teacher]
         terms.append(per_block(teacher, out.blocks[name], term))
     return terms[0] + terms[1]
-
-
-def keep_content_only(net: CKD) -> None:
-    """Make the students hand on instance-normalised features: the paper's "baseline w/ IN" (Table V).
-
-    The paper does not say where its normalisation stands; here it follows each student's final norm. The network's
-    weights do not record it: call this again on a network built for tracking.
-    """
-    for student in {id(s): s for s in net.students.values()}.values():
-        student.norm.register_forward_hook(lambda _module, _inputs, tokens: instance_norm(tokens))
