@@ -19,14 +19,17 @@ def imported(*arguments: str) -> tuple[str, set[str]]:
     return done.stdout, {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
-@pytest.mark.parametrize("command", [[], ["track"], ["demo"], ["models"], ["train"], ["weights"]])
+COMMANDS = [[name] for name in ("track", "demo", "models", "train", "weights", "evaluate", "score", "report", "data")]
+
+
+@pytest.mark.parametrize("command", [[], ["data", "check"], *COMMANDS], ids=" ".join)
 def test_help_imports_nothing_heavy(command):
     out, modules = imported("-m", "duotrack", *command, "--help")
     assert "Usage" in out
     assert not modules & HEAVY
 
 
-@pytest.mark.parametrize("command", ["track", "demo", "models"])
+@pytest.mark.parametrize("command", ["track", "demo", "models", "evaluate", "score", "report"])
 def test_commands_explain_themselves_with_an_example(command):
     out, _ = imported("-m", "duotrack", command, "--help")
     assert "Example" in out

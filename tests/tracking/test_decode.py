@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from duotrack.boxes import cxcywh_to_xywh
 from duotrack.models.outputs import HeadMaps
-from duotrack.tracking.decode import decode_maps, find_peak, hann_window, map_back
+from duotrack.tracking.decode import decode_maps, find_peaks, hann_window, map_back
 from reference import golden_file
 
 
@@ -62,7 +62,7 @@ def test_the_window_chooses_and_the_map_scores():
     score = torch.full((1, 1, 5, 5), 0.1)
     score[0, 0, 0, 0], score[0, 0, 2, 2] = 0.8, 0.7
     maps = HeadMaps(score_map=score, size_map=torch.full((1, 2, 5, 5), 0.25), offset_map=torch.zeros(1, 2, 5, 5))
-    peak = find_peak(maps, hann_window(5, 5))
+    peak = find_peaks(maps, hann_window(5, 5))[0]
     assert peak.score == pytest.approx(0.7)
     np.testing.assert_allclose(peak.box, [0.4, 0.4, 0.25, 0.25], atol=1e-6)
     assert peak.box.dtype == np.float64

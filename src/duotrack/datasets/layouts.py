@@ -10,6 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from duotrack.datasets.annotation import read_boxes
 from duotrack.datasets.sequence import Frames, Sequence
 from duotrack.errors import InputError
@@ -25,7 +28,14 @@ class Layout:
     """How a dataset lies on disk: `<root>/<prefix>/<sequence>/{<rgb>,<aux>}/` (docs/specs/ckd.md, section 4).
 
     Where `step` is 1 the frames are the folder's images sorted by name. Otherwise box row k belongs to the image
-    numbered `step * k + starts.get(sequence, 0)`, six digits, `.jpg`, and only annotated frames are taken.
+    numbered `step * k + starts.get(sequence, 0)`, six digits, `.jpg`, and only annotated frames are taken. Where
+    `every` is not 1 all frames are taken and box row k belongs to frame `every * k`: the other boxes are nan. So are
+    all but the first where a sequence has one box.
+
+    Attributes:
+        places: where a sequence may lie below the prefix: `{name}`, or `{path}` for a name with a folder before it.
+            The place that has the most sequences is taken.
+        nan: whether box rows may be nan: target absent.
     """
 
     rgb: str = "visible"
@@ -34,21 +44,25 @@ class Layout:
     prefix: str = ""
     step: int = 1
     starts: Mapping[str, int] = field(default_factory=dict)
+    places: tuple[str, ...] = ("{name}",)
+    every: int = 1
+    nan: bool = False
 
 
-def _packaged(name: str) -> list[str]:
+def packaged_lines(name: str) -> list[str]:
+    """The lines of a list that comes with the package."""
     return (files("duotrack.datasets") / "names" / name).read_text(encoding="utf-8").splitlines()
 
 
 def lasher_names(split: Split) -> list[str]:
     """The sequences of LasHeR: 979 train, 245 test, all 1224 (docs/specs/ckd.md, appendix A)."""
     parts = ("train", "test") if split == "all" else (split,)
-    return sorted(name for part in parts for name in _packaged(f"lasher_{part}.txt"))
+    return sorted(name for part in parts for name in packaged_lines(f"lasher_{part}.txt"))
 
 
 def vtuav_train_layout() -> Layout:
     """The training part of VTUAV: a box every ten frames, counted from a start of its own (appendix B)."""
-    starts = {name: int(start) for name, start in (line.split() for line in _packaged("vtuav_starts.txt"))}
+    starts = {name: int(start) for name, start in (line.split() for line in packaged_lines("vtuav_starts.txt"))}
     return Layout(rgb="rgb", aux="ir", boxes="rgb.txt", prefix="train", step=10, starts=starts)
 
 
@@ -60,6 +74,8 @@ GTOT = Layout(rgb="v", aux="i")
 def open_layout(root: str | Path, layout: Layout, *, names: Iterable[str] | None = None) -> list[Sequence]:
     """The sequences under `root`, in the order of `names`; all folders, sorted, where `names` is None.
 
+    A name may have a folder before it, as `pack/name`: the sequence is called by its last part.
+
     A sequence may lack the folder of one modality. Lists of different lengths are cut to the shortest, said in the log.
 
     Raises:
@@ -69,7 +85,8 @@ def open_layout(root: str | Path, layout: Layout, *, names: Iterable[str] | None
     if not base.is_dir():
         raise InputError(f"{base}: no such folder; give the folder that holds the sequences")
     wanted = _found(base, layout) if names is None else list(names)
-    missing = [name for name in wanted if not (base / name).is_dir()]
+    folders = locate(base, layout, wanted)
+    missing = [name for name in wanted if name not in folders]
     if missing:
         raise InputError(
             f"{base}: {len(missing)} of {len(wanted)} sequences are not there: {_first(missing)}; "
@@ -80,13 +97,24 @@ def open_layout(root: str | Path, layout: Layout, *, names: Iterable[str] | None
             f"{base}: holds no sequence; one is a folder with {layout.boxes} and {layout.rgb}/ or {layout.aux}/"
         )
     with ThreadPoolExecutor(8) as pool:  # listing is waiting, above all on a network drive
-        opened = list(pool.map(lambda name: _open(base / name, layout), wanted))
+        opened = list(pool.map(lambda name: _open(folders[name], layout), wanted))
     cut = [remark for _, remark in opened if remark]
     if cut:
         log.warning(
             "%s: %d sequences have lists of different length, cut to the shortest: %s", base, len(cut), _first(cut)
         )
     return [sequence for sequence, _ in opened]
+
+
+def locate(base: Path, layout: Layout, names: Iterable[str]) -> dict[str, Path]:
+    """Name -> folder, of those `names` that are there."""
+    best: dict[str, Path] = {}
+    for place in layout.places:
+        paths = {name: base / place.format(path=name, name=name.rpartition("/")[2]) for name in names}
+        found = {name: path for name, path in paths.items() if path.is_dir()}
+        if len(found) > len(best):
+            best = found
+    return best
 
 
 def open_lasher(root: str | Path, *, names: Iterable[str] | None = None, split: Split | None = None) -> list[Sequence]:
@@ -119,7 +147,7 @@ def _found(base: Path, layout: Layout) -> list[str]:
 
 
 def _open(folder: Path, layout: Layout) -> tuple[Sequence, str]:
-    boxes = read_boxes(folder / layout.boxes)
+    boxes = read_boxes(folder / layout.boxes, nan=layout.nan)
     start = layout.starts.get(folder.name, 0)
     sides: list[Frames | None] = []
     for part in (layout.rgb, layout.aux):
@@ -135,6 +163,8 @@ def _open(folder: Path, layout: Layout) -> tuple[Sequence, str]:
             )
         sides.append(Frames(folder / part, names))
     rgb, aux = sides
+    if layout.every != 1 or len(boxes) == 1:  # a first box alone: the frames are there to be tracked
+        boxes = _spread(boxes, layout.every, min((len(side) for side in sides if side is not None), default=0))
     counts = {"boxes": len(boxes)} | {side.folder.name: len(side) for side in (rgb, aux) if side is not None}
     if len(counts) == 1:
         raise InputError(f"{folder}: neither {layout.rgb}/ nor {layout.aux}/ is there; a sequence needs at least one")
@@ -144,6 +174,13 @@ def _open(folder: Path, layout: Layout) -> tuple[Sequence, str]:
     )
     cut = [None if side is None else side[:shortest] for side in (rgb, aux)]
     return Sequence(folder.name, cut[0], cut[1], boxes[:shortest]), remark
+
+
+def _spread(boxes: NDArray[np.float64], every: int, frames: int) -> NDArray[np.float64]:
+    spread = np.full((frames, 4), np.nan)
+    labelled = boxes[: len(range(0, frames, every))]
+    spread[: every * len(labelled) : every] = labelled
+    return spread
 
 
 def _numbered(folder: Path, names: tuple[str, ...], numbers: list[int]) -> tuple[str, ...]:

@@ -44,16 +44,16 @@ def decode_maps(response: Tensor, size_map: Tensor, offset_map: Tensor) -> Tenso
     return _boxes_at(index, size_map, offset_map, height=response.shape[-2], width=width)
 
 
-def find_peak(maps: HeadMaps, window: Tensor) -> Peak:
-    """The best box of one frame (batch 1), the score map weighted by `window` (h, w) on the maps' device."""
+def find_peaks(maps: HeadMaps, window: Tensor) -> list[Peak]:
+    """The best box of each sample, the score map weighted by `window` (h, w) on the maps' device."""
     score_map = maps.score_map.float()
     index = (score_map * window).flatten(1).argmax(1)
-    box = _boxes_at(
+    boxes = _boxes_at(
         index, maps.size_map.float(), maps.offset_map.float(), height=window.shape[0], width=window.shape[1]
     )
-    score = score_map.flatten(1).gather(1, index[:, None])
-    values = torch.cat([box, score], dim=1)[0].double().cpu().numpy()  # one copy from the device a frame
-    return Peak(values[:4], float(values[4]))
+    scores = score_map.flatten(1).gather(1, index[:, None])
+    values = torch.cat([boxes, scores], dim=1).double().cpu().numpy()  # one copy from the device a frame
+    return [Peak(row[:4], float(row[4])) for row in values]
 
 
 def _boxes_at(index: Tensor, size_map: Tensor, offset_map: Tensor, *, height: int, width: int) -> Tensor:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from duotrack.boxes import clip_xywh
 from duotrack.errors import InputError
-from duotrack.frames import Image, TrackResult, available_modalities
+from duotrack.frames import Image, Modality, TrackResult, available_modalities
 from duotrack.models.outputs import HeadMaps
 from duotrack.models.zoo import Geometry
 from duotrack.tracking.crop import crop_square
-from duotrack.tracking.decode import Peak, find_peak, hann_window, map_back
+from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
 from duotrack.tracking.preprocess import to_tensor
 from duotrack.tracking.state import Memory, StateRule, calibrate, step
@@ -32,6 +32,24 @@ class Network(Protocol):
     def __call__(self, *, template: Pair, search: Pair, available: tuple[str, ...]) -> HeadMaps:
         """Normalised template and search crops (1, 3, S, S), None where missing, to the maps of a centre head."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a tracker asks its network about one frame that has at least one image.
+
+    `template` as the network reads it; `search` (S, S, 3) uint8 crops of (rgb, aux), None where that one is missing;
+    `resize_factor` of the crops.
+    """
+
+    template: Pair
+    search: tuple[Image | None, Image | None]
+    resize_factor: float
+
+    @property
+    def available(self) -> tuple[Modality, ...]:
+        """The modalities that the search region has."""
+        return available_modalities(*self.search)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +120,10 @@ class Tracker:
         if size is None:
             raise InputError("both images are missing (None): the first frame needs rgb, aux or both")
         start = check_box(box, *size)
-        template, _ = self._crops(rgb, aux, start, self.geometry.template_factor, self.geometry.template_size)
-        self._target = _Target(template, size, start, Memory())
+        crops, _ = _crops(rgb, aux, start, self.geometry.template_factor, self.geometry.template_size)
+        self._target = _Target(self._tensors(crops), size, start, Memory())
         return TrackResult(start.copy(), 1.0, "tracking", available_modalities(rgb, aux))
 
-    @torch.inference_mode()
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
         """Find the target in the next frame.
 
@@ -118,49 +135,81 @@ class Tracker:
         Raises:
             InputError: called before `init`, or images that cannot be used.
         """
+        question = self.ask(rgb, aux)
+        return self.answer(question, None if question is None else self.look(question))
+
+    def ask(self, rgb: Image | None, aux: Image | None) -> Question | None:
+        """The first third of `update`: where to look in the next frame; None when both images are missing.
+
+        Nothing of the target changes. `look` and `answer` are the others; `duotrack.tracking.batch` puts the questions
+        of many trackers to the network at once.
+
+        Raises:
+            InputError: as `update`.
+        """
         if self._target is None:
             raise InputError("update was called before init: call init(rgb, aux, box) with the first frame and its box")
         target = self._target
         rgb, aux = self._check(rgb, aux)
         size = frame_size(rgb, aux)
-        if size is not None and size != target.size:
+        if size is None:
+            return None
+        if size != target.size:
             raise InputError(
                 f"the frame is {size[1]}x{size[0]} pixels, the one at init was {target.size[1]}x{target.size[0]}: "
                 "keep the size, or call init again"
             )
-        box, score = (target.box, 0.0) if size is None else self._locate(target, rgb, aux)
+        search, resize_factor = _crops(rgb, aux, target.box, self.geometry.search_factor, self.geometry.search_size)
+        return Question(target.template, search, resize_factor)
+
+    @torch.inference_mode()
+    def look(self, question: Question) -> Peak:
+        """The second third of `update`: the network's answer."""
+        search = self._tensors(question.search)
+        maps = self.net(template=question.template, search=search, available=question.available)
+        return self.peaks(maps)[0]
+
+    def peaks(self, maps: HeadMaps) -> list[Peak]:
+        """The best cell of each sample's maps under this tracker's window."""
+        height, width = maps.score_map.shape[-2:]
+        if self._window is None or self._window.shape != (height, width):
+            self._window = hann_window(height, width).to(maps.score_map.device)
+        return find_peaks(maps, self._window)
+
+    def answer(self, question: Question | None, peak: Peak | None) -> TrackResult:
+        """The last third of `update`: follow what was found; the box is held where there was no question."""
+        target = self._target
+        assert target is not None, "ask comes first"
+        box, score = (target.box, 0.0) if question is None or peak is None else self._found(target, question, peak)
         memory, state = step(self.rule, target.memory, score)
         self._target = _Target(target.template, target.size, box, memory)
-        return TrackResult(box.copy(), score, state, available_modalities(rgb, aux))
+        return TrackResult(box.copy(), score, state, () if question is None else question.available)
 
-    def _locate(self, target: _Target, rgb: Image | None, aux: Image | None) -> tuple[NDArray[np.float64], float]:
-        """Box and calibrated score in a frame that has at least one image."""
-        size = self.geometry.search_size
-        search, resize_factor = self._crops(rgb, aux, target.box, self.geometry.search_factor, size)
-        peak = self._peak(self.net(template=target.template, search=search, available=available_modalities(rgb, aux)))
+    def _found(self, target: _Target, question: Question, peak: Peak) -> tuple[NDArray[np.float64], float]:
+        """Box in the frame and calibrated score."""
         if not np.isfinite([*peak.box, peak.score]).all():
             if not self._warned:
                 logger.warning("the network answered NaN: box held, score 0 (broken weights, or half precision?)")
                 self._warned = True
             return target.box, 0.0
-        found = map_back(peak.box, target.box, size=size, resize_factor=resize_factor)
+        size = self.geometry.search_size
+        found = map_back(peak.box, target.box, size=size, resize_factor=question.resize_factor)
         return clip_xywh(found, *target.size), calibrate(peak.score, self.calibration)
 
-    def _crops(
-        self, rgb: Image | None, aux: Image | None, box: NDArray[np.float64], factor: float, size: int
-    ) -> tuple[Pair, float]:
-        """The same square of both images as network input, and its resize factor."""
-        rgb_crop, aux_crop = (None if image is None else crop_square(image, box, factor, size) for image in (rgb, aux))
-        either = rgb_crop or aux_crop
-        assert either is not None, "callers have at least one image"
-        pair = tuple(None if crop is None else to_tensor(crop.image, self.device) for crop in (rgb_crop, aux_crop))
-        return (pair[0], pair[1]), either.resize_factor
+    def _tensors(self, crops: tuple[Image | None, Image | None]) -> Pair:
+        rgb, aux = (None if crop is None else to_tensor(crop, self.device) for crop in crops)
+        return rgb, aux
 
-    def _peak(self, maps: HeadMaps) -> Peak:
-        height, width = maps.score_map.shape[-2:]
-        if self._window is None or self._window.shape != (height, width):
-            self._window = hann_window(height, width).to(maps.score_map.device)
-        return find_peak(maps, self._window)
+
+def _crops(
+    rgb: Image | None, aux: Image | None, box: NDArray[np.float64], factor: float, size: int
+) -> tuple[tuple[Image | None, Image | None], float]:
+    """The same square of both images, (size, size, 3), and its resize factor."""
+    rgb_crop, aux_crop = (None if image is None else crop_square(image, box, factor, size) for image in (rgb, aux))
+    either = rgb_crop or aux_crop
+    assert either is not None, "callers have at least one image"
+    images = (None if rgb_crop is None else rgb_crop.image, None if aux_crop is None else aux_crop.image)
+    return images, either.resize_factor
 
 
 class MultiTracker:

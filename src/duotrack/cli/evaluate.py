@@ -1,0 +1,148 @@
+"""`duotrack evaluate`: run a model over a benchmark, then score it."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from duotrack.errors import InputError
+
+if TYPE_CHECKING:
+    from duotrack.datasets.benchmarks import Benchmark
+    from duotrack.datasets.ground_truth import GroundTruth
+    from duotrack.evaluation.run import Outcome
+
+Option = typer.Option
+_MODEL, _WORK, _SCORE = "Model", "Work", "Scores"
+
+
+def evaluate(
+    dataset: Annotated[str, Option(help="Benchmark: gtot, rgbt210, rgbt234, lasher, ..., folder.")],
+    root: Annotated[Path, Option(help="Where its sequences lie.")],
+    out: Annotated[Path, Option(help="Results go to OUT/TRACKER/DATASET/SEQUENCE.txt.")],
+    model: Annotated[str, Option(help="Model, see `duotrack models`.", rich_help_panel=_MODEL)] = "ckd-tiny",
+    weights: Annotated[
+        Path | None,
+        Option(help="safetensors or a published checkpoint; default: the package's.", rich_help_panel=_MODEL),
+    ] = None,
+    name: Annotated[
+        str | None, Option(metavar="TRACKER", help="What to call it; default: the model.", rich_help_panel=_MODEL)
+    ] = None,
+    precision: Annotated[str, Option(help="fp32, bf16 or fp16 (CUDA only).", rich_help_panel=_MODEL)] = "fp32",
+    elimination: Annotated[
+        str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel=_MODEL)
+    ] = None,
+    sequences: Annotated[
+        list[str] | None, Option(help="Only these: names with commas between; may be repeated.", rich_help_panel=_WORK)
+    ] = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_WORK)] = "auto",
+    workers: Annotated[int, Option(min=0, help="Processes on the CPU; 0: one a core.", rich_help_panel=_WORK)] = 0,
+    batch: Annotated[
+        int | None,
+        Option(min=1, help="Sequences in one batch; default: 16 on a GPU, else 1.", rich_help_panel=_WORK),
+    ] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace results of another run.", rich_help_panel=_WORK)
+    ] = False,
+    integers: Annotated[
+        bool, Option("--integers", help="Write boxes truncated, tabs between, as CKD does.", rich_help_panel=_WORK)
+    ] = False,
+    no_score: Annotated[bool, Option("--no-score", help="Only track.", rich_help_panel=_SCORE)] = False,
+    protocol: Annotated[
+        str | None, Option(help="toolkit, matlab or plain; default: the benchmark's own.", rich_help_panel=_SCORE)
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="Print the score as JSON.", rich_help_panel=_SCORE)] = False,
+) -> None:
+    """Track every sequence of a benchmark from its first box to its end, then score the results.
+
+    Example: [bold]duotrack evaluate --model ckd-tiny --dataset gtot --root GTOT --out results[/bold]
+
+    Started again after a kill, it goes on where it was and gives the same files. Under torchrun the ranks share the
+    sequences. Exit code 2 when a sequence could not be tracked.
+    """
+    from rich.console import Console
+
+    from duotrack.datasets.benchmarks import benchmark, open_benchmark
+    from duotrack.evaluation.protocols import preset
+    from duotrack.evaluation.ranks import join_ranks
+    from duotrack.evaluation.run import Setup, check_weights, run_benchmark
+
+    which = benchmark(dataset)
+    rules = None if no_score else preset(protocol, which)
+    check_weights(model, weights)
+    tracker = _plain_name(name or model)
+    wanted = [part for entry in sequences for part in entry.split(",") if part] if sequences else None
+    opened = open_benchmark(which, root, names=wanted)
+    names = [sequence.name for sequence in opened]
+    truths = [] if rules is None else _truths(which, root, names)
+    setup = Setup(
+        model=model,
+        weights=weights,
+        device=device,
+        precision=precision,
+        elimination=elimination,
+        batch=batch or _usual_batch(device, precision),
+        workers=workers,
+        integers=integers,
+    )
+    folder = out / tracker / which.name
+    from duotrack.evaluation.progress import shown
+
+    try:
+        with join_ranks() as ranks, shown(Console(stderr=True)) as watch:
+            outcome = run_benchmark(
+                opened, folder, setup, dataset=which.name, overwrite=overwrite, ranks=ranks, watch=watch
+            )
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on where it was", err=True)
+        raise typer.Exit(130) from None
+    if ranks.rank > 0:
+        return
+    for line in _summary(outcome, folder):
+        typer.echo(line, err=as_json)
+    if outcome.failed:
+        first, reason = next(iter(outcome.failed.items()))
+        raise InputError(
+            f"{len(outcome.failed)} of {len(names)} sequences could not be tracked ({first}: {reason}); the others are "
+            "done: mend these and start again"
+        )
+    if rules is None:
+        return
+    if not truths:
+        typer.echo("there is no ground truth beyond the first frame: nothing to score", err=as_json)
+        return
+
+    from duotrack.cli.score import show
+    from duotrack.evaluation.results import read_results
+
+    results = read_results(folder, truths, box_format="ltwh", tracker=tracker)
+    show(truths, results, rules, as_json=as_json)
+
+
+def _plain_name(name: str) -> str:
+    if not name or name.startswith(".") or "/" in name or "\\" in name:
+        raise InputError(f"--name {name!r} becomes a folder: letters, digits, dots and hyphens, no slash")
+    return name
+
+
+def _usual_batch(device: str, precision: str) -> int:
+    from duotrack.runtime.torch_backend import resolve_device
+
+    return 16 if resolve_device(device, precision).type == "cuda" else 1
+
+
+def _truths(which: "Benchmark", root: Path, names: list[str]) -> "list[GroundTruth]":
+    """Read before hours of tracking, so that a broken file is known early; empty where first boxes are all there is."""
+    from duotrack.datasets.ground_truth import read_ground_truth
+
+    truths = read_ground_truth(which, root, names=names)
+    return [] if all(len(truth) == 1 for truth in truths) else truths
+
+
+def _summary(outcome: "Outcome", folder: Path) -> list[str]:
+    lines = [f"{outcome.tracked} sequences tracked, {outcome.frames} frames; {outcome.done} were finished before"]
+    if outcome.notes:
+        count = sum(outcome.notes.values())
+        lines.append(f"{count} images in {len(outcome.notes)} sequences could not be read: {folder / 'notes'}{os.sep}")
+    return [*lines, f"results: {folder}"]

@@ -1,0 +1,85 @@
+"""`duotrack report`: several trackers on one benchmark as a page, figures and tables."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from duotrack.errors import InputError
+
+
+def report(
+    benchmark: Annotated[str, typer.Option(help="The benchmark, for example gtot, rgbt234 or lasher.")],
+    ground_truth: Annotated[Path, typer.Option(help="A copy of the data set, or its ground truth alone.")],
+    results: Annotated[
+        list[str],
+        typer.Option(metavar="[NAME=]PATH", help="Results of a tracker, folder or zip file; more may follow."),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="[[NAME=]PATH]...", help="Results of others.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="toolkit, matlab or plain; the benchmark's own if left out.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="A tracker that the others are compared with, sequence by sequence.")
+    ] = None,
+    with_published: Annotated[
+        bool, typer.Option("--published/--no-published", help="Place the trackers among published numbers.")
+    ] = True,
+    box_format: Annotated[
+        str | None, typer.Option(help="ltwh, ltrb, xywh or corner; found from the files if left out.")
+    ] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Score the sequences that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write beside other things in the folder.")] = False,
+) -> None:
+    """Compare trackers: curves, attributes, sequences, speed, and their place among published numbers.
+
+    Example: duotrack report --benchmark gtot --ground-truth GTOT --results mine/ APFNet=downloads/gtot --out report
+    """
+    from duotrack.datasets.benchmarks import benchmark as find_benchmark
+    from duotrack.datasets.ground_truth import read_ground_truth
+    from duotrack.evaluation.metrics import score
+    from duotrack.evaluation.plots import require_matplotlib
+    from duotrack.evaluation.protocols import preset
+    from duotrack.evaluation.published import published
+    from duotrack.evaluation.report import check_out, check_together, write_report
+    from duotrack.evaluation.results import read_results
+    from duotrack.evaluation.timing import read_speed
+
+    require_matplotlib()  # before minutes are spent on scores
+    check_out(out, overwrite=overwrite)
+    which = find_benchmark(benchmark)
+    rules = preset(protocol, which)
+    given = [_named(text) for text in [*results, *(more or [])]]
+    truths = read_ground_truth(which, ground_truth)
+    scores, speeds = [], {}
+    for name, path in given:
+        read = read_results(path, truths, box_format=box_format, allow_missing=allow_missing, tracker=name)
+        scores.append(score(truths, read, rules))
+        speed = read_speed(path)
+        if speed is not None:
+            speeds[read.tracker] = speed
+    check_together(scores, baseline)
+    numbers = published(which.name) if with_published else []
+    page = write_report(out, scores, speeds=speeds, numbers=numbers, baseline=baseline, overwrite=overwrite)
+    for each in scores:
+        normalised = "" if each.NPR is None else f", NPR {100 * each.NPR:.1f}"
+        typer.echo(f"{each.tracker}: PR {100 * each.PR:.1f}{normalised}, SR {100 * each.SR:.1f} ({each.protocol})")
+    typer.echo(f"report: {page}")
+
+
+def _named(text: str) -> tuple[str | None, Path]:
+    """NAME=PATH, or a path alone; a path that is there is never cut."""
+    path = Path(text)
+    name, equals, rest = text.partition("=")
+    if equals and not path.exists():
+        if not name or not rest:
+            raise InputError(
+                f"--results is a path or NAME=PATH, got {text!r}; write the tracker's name before the sign"
+            )
+        path = Path(rest)
+    else:
+        name = ""
+    if not path.exists():
+        raise InputError(f"--results: {path} is not there; give a folder or a zip file")
+    return name or None, path
