@@ -141,7 +141,7 @@ def test_first_frame_is_drawn_with_a_grid(pair, tmp_path):
     result = run(*pair, "--first-frame", tmp_path / "first")
     assert result.exit_code == 0, result.stderr
     written = [Path(line) for line in result.stdout.splitlines()]
-    assert [path.name for path in written] == ["rgb.png", "aux.png"]
+    assert [path.name for path in written] == ["first_frame_rgb.png", "first_frame_aux.png"]
     for path in written:
         height, width = cv2.imread(str(path)).shape[:2]
         assert height > SIZE[1]

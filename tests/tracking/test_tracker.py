@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from duotrack.errors import InputError
+from duotrack.thermal16 import Thermal16Scaler
 from duotrack.tracking.crop import crop_square
 from duotrack.tracking.preprocess import to_tensor
 from duotrack.tracking.state import StateRule
@@ -166,8 +167,8 @@ CONVERTED = [
     ((120, 160), np.uint8, "grey"),
     ((120, 160, 1), np.uint8, "grey"),
     ((120, 160, 4), np.uint8, "transparency"),
-    ((120, 160), np.uint16, "16 bits"),
-    ((120, 160, 3), np.uint16, "16 bits"),
+    ((120, 160), np.uint16, "16-bit grey"),
+    ((120, 160, 3), np.uint16, "16-bit colour"),
 ]
 
 
@@ -182,7 +183,7 @@ def test_other_kinds_of_image_are_converted_and_said_once(shape, dtype, words, c
     assert sum(words in record.message for record in caplog.records) == 1
 
 
-def test_grey_is_repeated_and_16_bits_keep_one_range():
+def test_grey_is_repeated_and_16_bits_are_scaled_as_in_a_video_source():
     net = ScriptedNet()
     t = tracker(net)
     grey = frame(1, (120, 160))
@@ -192,12 +193,14 @@ def test_grey_is_repeated_and_16_bits_keep_one_range():
     torch.testing.assert_close(net.calls[0]["template"][1], expected)
     deep = np.full((120, 160), 20000, np.uint16)
     deep[:60] = 21000
+    later = np.full((120, 160), 20500, np.uint16)
     t.init(None, deep, BOX)
-    t.update(None, deep)
-    t.update(None, np.full((120, 160), 20500, np.uint16))  # half way in the range of the first frame
-    assert net.calls[1]["search"][1][0, 0].unique().numel() > 1
-    middle = to_tensor(np.full((1, 1, 3), 128, np.uint8))[0, :, 0, 0]
-    torch.testing.assert_close(net.calls[2]["search"][1][0, :, 32, 32], middle)
+    box = t.update(None, deep).box
+    t.update(None, later)
+    scaler = Thermal16Scaler()
+    levels = [scaler(image) for image in (deep, deep, later)][-1]
+    expected = to_tensor(crop_square(np.repeat(levels[:, :, None], 3, axis=2), box, 4, 64).image)
+    torch.testing.assert_close(net.calls[2]["search"][1], expected)
 
 
 BAD_IMAGES = [

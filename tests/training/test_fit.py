@@ -236,13 +236,13 @@ def test_devices_that_cannot(device: str, devices: int, precision: str, message:
 
 
 def test_a_recipe_that_needs_weights_says_how_to_give_them() -> None:
-    recipe = load_recipe("ckd-tiny", ["model.requires=weights"])
+    recipe = load_recipe("ckd-tiny", ["model.requires=weights", "model.weights=null"])
     with pytest.raises(InputError, match=r"--set model\.weights=FILE"):
         build_network(recipe)
 
 
 def test_a_frozen_part_without_weights_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    build_network(load_recipe("ckd-tiny"))
+    build_network(load_recipe("ckd-tiny", ["model.weights=null"]))
     assert [m for m in caplog.messages if "branch.stem" in m and "--set model.weights=FILE" in m]
 
 
@@ -276,7 +276,10 @@ def test_the_run_folder_is_no_file(tmp_path: Path) -> None:
 
 
 def test_initial_values_follow_the_seed() -> None:
-    one, same, other = (build_network(load_recipe("ckd-tiny", [f"seed={seed}"])).state_dict() for seed in (1, 1, 2))
+    one, same, other = (
+        build_network(load_recipe("ckd-tiny", [f"seed={seed}", "model.weights=null"])).state_dict()
+        for seed in (1, 1, 2)
+    )
     key = "branch.blocks.0.attn.qkv.weight"
     assert torch.equal(one[key], same[key])
     assert not torch.equal(one[key], other[key])
@@ -298,3 +301,11 @@ def test_the_published_split_on_other_data_says_what_to_do(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"data\.split=null"):
         fit(small_recipe(data={"split": "train"}), Folders((tmp_path,)), tmp_path / "run", net=small_net())
     assert not (tmp_path / "run").exists()
+
+
+def test_training_goes_on_from_the_packaged_weights() -> None:
+    ours = build_network(load_recipe("ckd-tiny")).state_dict()
+    shipped = build_net("ckd-tiny").state_dict()
+    assert all(torch.equal(ours[key], value) for key, value in shipped.items())
+    with pytest.raises(InputError, match="the package holds no weights of ckd-base"):
+        build_network(load_recipe("ckd-base-stage2", ["model.weights=packaged"]))

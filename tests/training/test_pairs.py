@@ -11,13 +11,14 @@ import torch
 from duotrack.datasets.layouts import open_lasher
 from duotrack.datasets.stills import open_stills
 from duotrack.errors import InputError
+from duotrack.models.zoo import Geometry
 from duotrack.training.augmentation import Augmentation, Jitter
-from duotrack.training.pairs import PairDataset, PairGeometry, Source
+from duotrack.training.pairs import PairDataset, Source
 from duotrack.training.sampling import Sampling
 from duotrack.training.synthesis import Synthesis
 from sequences import write_sequence
 
-GEOMETRY = PairGeometry(template_size=64, search_size=128)
+GEOMETRY = Geometry(template_size=64, search_size=128)
 PLAIN = Augmentation(grey=0, flip=0, brightness=0, crop_flip=0)
 
 

@@ -76,7 +76,7 @@ def test_pictures_have_even_sides(result, size):
 @pytest.mark.parametrize("size", [(64, 48), (320, 256), (641, 513), (1920, 1080)])
 def test_first_frame_images(tmp_path, size):
     paths = first_frame_images(FramePair(0, grey(*size), grey(*size)), tmp_path / "first")
-    assert [path.name for path in paths] == ["rgb.png", "aux.png"]
+    assert [path.name for path in paths] == ["first_frame_rgb.png", "first_frame_aux.png"]
     sheet = cv2.imread(str(paths[0]))
     assert sheet.shape[1] >= size[0]
     assert sheet.shape[0] >= size[1]
@@ -85,7 +85,7 @@ def test_first_frame_images(tmp_path, size):
 
 
 def test_first_frame_of_one_modality(tmp_path):
-    assert [p.name for p in first_frame_images(FramePair(0, None, grey(64, 48)), tmp_path)] == ["aux.png"]
+    assert [p.name for p in first_frame_images(FramePair(0, None, grey(64, 48)), tmp_path)] == ["first_frame_aux.png"]
     with pytest.raises(InputError, match="has no image"):
         first_frame_images(FramePair(0, None, None), tmp_path)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from duotrack.errors import InputError
+from duotrack.images import declared_size, read_raw
 from duotrack.video.folder import image_files
-from duotrack.video.images import declared_size, read_raw
 from duotrack.video.source import hide_password, open_source, open_stream
 from duotrack.video.stream import Frame, Stream, prefetched
 

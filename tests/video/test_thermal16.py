@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from duotrack.errors import InputError
+from duotrack.thermal16 import Thermal16, Thermal16Scaler
 from duotrack.video.source import open_source
-from duotrack.video.thermal16 import Thermal16, Thermal16Scaler
 
 
 def ramp(height: int = 48, width: int = 64) -> np.ndarray:

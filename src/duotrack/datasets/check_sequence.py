@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from duotrack.datasets.annotation import read_boxes
 from duotrack.datasets.benchmarks import Benchmark
 from duotrack.datasets.headers import read_header
-from duotrack.datasets.layouts import IMAGE_SUFFIXES, list_images
+from duotrack.datasets.layouts import list_images
 from duotrack.datasets.sequence import read_image
 from duotrack.errors import InputError
+from duotrack.images import SUFFIXES
 
 Size = tuple[int, int]
 Say = Callable[..., None]
@@ -90,7 +91,7 @@ def check_sequence(which: Benchmark, root: Path, name: str, path: str, folder: P
 def _look_at_names(folder: Path, names: tuple[str, ...], say: Say, *, order_matters: bool) -> None:
     part = folder.name
     if not names:
-        say("modality", f"{part}/ holds no {', '.join(IMAGE_SUFFIXES)} image")
+        say("modality", f"{part}/ holds no {', '.join(SUFFIXES)} image")
         return
     known = set(names)
     other = sorted(name for name in os.listdir(folder) if name not in known and not name.startswith("."))

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from duotrack.datasets.annotation import read_boxes
 from duotrack.datasets.sequence import Frames, Sequence
 from duotrack.errors import InputError
+from duotrack.images import SUFFIXES
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".png", ".bmp")
 Split = Literal["train", "test", "all"]
 
 
@@ -133,7 +133,7 @@ def open_lasher(root: str | Path, *, names: Iterable[str] | None = None, split: 
 
 def list_images(folder: Path) -> tuple[str, ...]:
     """Names of the images in a folder, sorted; names are shared in memory, since sequences repeat them."""
-    return tuple(sys.intern(name) for name in sorted(os.listdir(folder)) if name.lower().endswith(IMAGE_SUFFIXES))
+    return tuple(sys.intern(name) for name in sorted(os.listdir(folder)) if name.lower().endswith(SUFFIXES))
 
 
 def _found(base: Path, layout: Layout) -> list[str]:
@@ -159,7 +159,7 @@ def _open(folder: Path, layout: Layout) -> tuple[Sequence, str]:
             names = _numbered(folder / part, names, [start + layout.step * row for row in range(len(boxes))])
         if not names:
             raise InputError(
-                f"{folder / part}: holds no {', '.join(IMAGE_SUFFIXES)} image; remove it if that modality is missing"
+                f"{folder / part}: holds no {', '.join(SUFFIXES)} image; remove it if that modality is missing"
             )
         sides.append(Frames(folder / part, names))
     rgb, aux = sides

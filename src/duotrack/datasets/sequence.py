@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import overload
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from duotrack.frames import FramePair, Image
+from duotrack.images import RgbConverter, read_raw
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,16 @@ class Sequence:
 
 
 def read_image(path: Path) -> Image | None:
-    """An image file as (H, W, 3) uint8 RGB; None where it is absent, truncated or no image."""
+    """An image file as (H, W, 3) uint8 RGB; None where it is absent, damaged or no image.
+
+    16-bit grey is scaled between percentiles of the image itself: frames are read in any order here, so the running
+    ones of a video are not at hand.
+
+    Raises:
+        InputError: an image of an unreasonable size or of pixels that are no integers.
+    """
     try:
-        data = path.read_bytes()
+        raw = read_raw(path)
     except OSError:
         return None
-    # the decoder would fill the missing part of a cut-off JPEG with grey and call it good
-    if not data or (data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < 0):
-        return None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return None if raw is None else RgbConverter(str(path), colour=False)(raw)[0]

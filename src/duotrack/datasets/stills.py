@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from duotrack.datasets.layouts import IMAGE_SUFFIXES
 from duotrack.datasets.sequence import Frames, Sequence
 from duotrack.errors import InputError
+from duotrack.images import SUFFIXES
 
 
 def open_stills(root: str | Path) -> list[Sequence]:
@@ -21,9 +21,9 @@ def open_stills(root: str | Path) -> list[Sequence]:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds the images")
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in (*IMAGE_SUFFIXES, ".jpeg") and p.is_file())
+    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
-        raise InputError(f"{root}: holds no image ({', '.join(IMAGE_SUFFIXES)}, .jpeg)")
+        raise InputError(f"{root}: holds no image ({', '.join(SUFFIXES)})")
     pairs: dict[Path, dict[str, Path]] = {}
     for path in paths:
         kind, scene = path.parent.name, path.parent.parent / path.stem

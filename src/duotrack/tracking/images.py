@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from duotrack.errors import InputError
 from duotrack.frames import Image, Modality
+from duotrack.thermal16 import Thermal16Scaler
 
 logger = logging.getLogger(__name__)
 
@@ -16,18 +17,17 @@ logger = logging.getLogger(__name__)
 class FrameCheck:
     """Turns what callers hand in into (H, W, 3) uint8 images; one for each tracked video.
 
-    Grey, 16-bit and four-channel images are converted, each kind said once in the log. 16-bit values are spread over
-    8 bits between the 1st and 99th percentile of the first such frame of the modality, and so for the whole video:
-    a range that followed every frame would make the target flicker. The input is never changed.
+    Grey, 16-bit and four-channel images are converted, each kind said once in the log; 16-bit grey by the running
+    percentiles that video sources use (`duotrack.thermal16`). The input is never changed.
     """
 
     def __init__(self) -> None:
-        self._ranges: dict[Modality, tuple[float, float]] = {}
+        self._scalers: dict[Modality, Thermal16Scaler] = {}
         self._said: set[str] = set()
 
     def restart(self) -> None:
-        """Forget the 16-bit ranges: another video, or the same one from here on."""
-        self._ranges.clear()
+        """Forget the 16-bit percentiles: another video, or the same one from here on."""
+        self._scalers.clear()
 
     def __call__(self, rgb: Any, aux: Any) -> tuple[Image | None, Image | None]:
         """Check one frame, (rgb, aux), each an array or None.
@@ -64,12 +64,11 @@ class FrameCheck:
         return np.asarray(image, np.uint8)
 
     def _to_8_bits(self, image: NDArray[np.uint16], name: Modality) -> NDArray[np.uint8]:
-        if name not in self._ranges:
-            low, high = np.percentile(image[:, :, :3], (1, 99)).tolist()
-            self._ranges[name] = (low, max(high, low + 1))
-        low, high = self._ranges[name]
-        self._say(name, f"16 bits: values {low:.0f} to {high:.0f} (of its first frame) are spread over 8")
-        return ((image.astype(np.float32) - low) * (255 / (high - low))).clip(0, 255).round().astype(np.uint8)
+        if image.shape[2] != 1:
+            self._say(name, "16-bit colour: it is reduced to 8 bits")
+            return (image >> 8).astype(np.uint8)
+        self._say(name, "16-bit grey: it is scaled to 8 bits by running percentiles")
+        return self._scalers.setdefault(name, Thermal16Scaler())(image[:, :, 0])[:, :, None]
 
     def _say(self, name: Modality, what: str) -> None:
         if (key := f"{name} {what.partition(':')[0]}") not in self._said:

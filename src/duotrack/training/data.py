@@ -15,7 +15,7 @@ from duotrack.datasets.stills import open_stills
 from duotrack.errors import InputError, nearest
 from duotrack.models.zoo import Geometry
 from duotrack.training.augmentation import Augmentation, Jitter
-from duotrack.training.pairs import PairDataset, PairGeometry, Source
+from duotrack.training.pairs import PairDataset, Source
 from duotrack.training.sampling import Sampling
 from duotrack.training.settings import Settings
 from duotrack.training.synthesis import Synthesis
@@ -118,7 +118,7 @@ def training_pairs(sources: list[Source], settings: DataSettings, geometry: Geom
     """Pairs as the recipe wants them."""
     return PairDataset(
         sources,
-        geometry=_geometry(geometry),
+        geometry=geometry,
         seed=seed,
         sampling=settings.sampling,
         jitter=settings.jitter,
@@ -132,21 +132,11 @@ def validation_pairs(sources: list[Source], settings: DataSettings, geometry: Ge
     plain = Augmentation(grey=settings.augmentation.grey, flip=settings.augmentation.flip, brightness=0, crop_flip=0)
     return PairDataset(
         sources,
-        geometry=_geometry(geometry),
+        geometry=geometry,
         seed=seed + 1,
         sampling=settings.sampling,
         jitter=settings.jitter,
         augmentation=plain,
-    )
-
-
-def _geometry(geometry: Geometry) -> PairGeometry:
-    return PairGeometry(
-        template_size=geometry.template_size,
-        search_size=geometry.search_size,
-        template_factor=geometry.template_factor,
-        search_factor=geometry.search_factor,
-        stride=geometry.stride,
     )
 
 

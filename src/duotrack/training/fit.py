@@ -25,6 +25,7 @@ from duotrack.training.stream import HeldOut, Plan, RunSampler, first_hand, make
 from duotrack.training.summary import say, summarise
 from duotrack.training.trainer import Device, choose_accelerator, make_trainer, quiet
 from duotrack.weights.build import fit as fit_keys
+from duotrack.weights.build import packaged_weights
 from duotrack.weights.read import read_checkpoint
 from duotrack.weights.report import load_weights
 from duotrack.weights.safetensor import save_weights
@@ -175,7 +176,10 @@ def build_network(recipe: Recipe, *, load: bool = True) -> CKD:
             f"no checkpoint to start from: {frozen} stay random for good; --set model.weights=FILE, or freeze=[]"
         )
     if load and settings.weights is not None:
-        checkpoint = read_checkpoint(settings.weights, teachers=teachers)
+        source = packaged_weights(spec) if settings.weights == "packaged" else Path(settings.weights)
+        if source is None:
+            raise InputError(f"the package holds no weights of {spec.name}; name a file with --set model.weights=FILE")
+        checkpoint = read_checkpoint(source, teachers=teachers)
         fitted = fit_keys(checkpoint, settings.name, teachers=teachers)
         if settings.requires == "trained" and not fitted.trained:
             raise InputError(

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from duotrack.datasets.sequence import Sequence
 from duotrack.errors import InputError
 from duotrack.frames import MODALITIES, FramePair, Image, Modality
+from duotrack.models.zoo import Geometry
 from duotrack.tracking.crop import Crop, box_in_crop, crop_square
 from duotrack.training.augmentation import (
     Augmentation,
@@ -49,17 +50,6 @@ class Source:
     kind: Literal["video", "stills"] = "video"
 
 
-@dataclass(frozen=True)
-class PairGeometry:
-    """Sizes in pixels and factors of the crops; `stride` is that of the token grid."""
-
-    template_size: int
-    search_size: int
-    template_factor: float = 2.0
-    search_factor: float = 4.0
-    stride: int = 16
-
-
 class PairDataset(Dataset[dict[str, Tensor]]):
     """Pairs of a template and a search crop, drawn by (epoch, index).
 
@@ -75,7 +65,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         self,
         sources: list[Source],
         *,
-        geometry: PairGeometry,
+        geometry: Geometry,
         seed: int = 0,
         sampling: Sampling | None = None,
         jitter: Jitter | None = None,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from duotrack.errors import InputError
-from duotrack.video.images import SUFFIXES, RgbConverter, read_raw
+from duotrack.images import SUFFIXES, RgbConverter, read_raw
+from duotrack.thermal16 import Thermal16
 from duotrack.video.stream import Frame, Stream
-from duotrack.video.thermal16 import Thermal16
 
 log = logging.getLogger(__name__)
 

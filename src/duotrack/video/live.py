@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duotrack.errors import InputError
-from duotrack.video.images import RgbConverter, check_pixels
+from duotrack.images import RgbConverter, check_pixels
 from duotrack.video.stream import Frame
 from duotrack.video.video import capture
 

@@ -16,7 +16,7 @@ _STEPS = (5, 10, 20, 25, 50, 100, 200, 250, 500)
 
 
 def first_frame_images(pair: FramePair, folder: str | Path) -> list[Path]:
-    """Write the frame's images as `rgb.png` and `aux.png` with a grid whose labels are pixel coordinates.
+    """Write the images as `first_frame_rgb.png` and `first_frame_aux.png` with a grid labelled in pixel coordinates.
 
     Small frames are enlarged by a whole factor; the labels keep to the pixels of the source. Returns what was written.
 
@@ -28,7 +28,7 @@ def first_frame_images(pair: FramePair, folder: str | Path) -> list[Path]:
         raise InputError(f"frame {pair.index} has no image that can be read; begin at another one (--start)")
     written = []
     for name, image in images.items():
-        written.append(Path(folder) / f"{name}.png")
+        written.append(Path(folder) / f"first_frame_{name}.png")
         write_png(written[-1], draw_grid(image))
     return written
 

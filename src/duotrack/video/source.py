@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from duotrack.errors import InputError
+from duotrack.images import SUFFIXES
+from duotrack.thermal16 import Thermal16
 from duotrack.video.folder import open_folder
-from duotrack.video.images import SUFFIXES
 from duotrack.video.live import SCHEMES, Live, LiveStream
 from duotrack.video.pair import LengthMismatch, PairedSource, Sync, pair
 from duotrack.video.stream import Stream, prefetched
-from duotrack.video.thermal16 import Thermal16
 from duotrack.video.video import Truncated, open_video
 
 MAX_FPS = 1000

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duotrack.errors import InputError
-from duotrack.video.images import RgbConverter, check_pixels
+from duotrack.images import RgbConverter, check_pixels
+from duotrack.thermal16 import Thermal16
 from duotrack.video.stream import Frame, Stream
-from duotrack.video.thermal16 import Thermal16
 from duotrack.video.video16 import open_video16
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from duotrack.errors import InputError
-from duotrack.video.images import RgbConverter
+from duotrack.images import RgbConverter
+from duotrack.thermal16 import Thermal16
 from duotrack.video.stream import Frame, Stream
-from duotrack.video.thermal16 import Thermal16
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from duotrack.errors import InputError, nearest
 from duotrack.models.elimination import MODES
-from duotrack.models.zoo import build_on_meta, model_spec
+from duotrack.models.zoo import ModelSpec, build_on_meta, model_spec
 from duotrack.weights.convert import (
     copy_to_branches,
     droptrack_to_ostrack,
@@ -62,12 +62,17 @@ def build_net(
     spec = model_spec(name)
     if weights is not None:
         return build_from(read_checkpoint(weights, teachers=teachers), name, elimination=elimination, teachers=teachers)
-    packaged = None if spec.weights is None else resources.files("duotrack") / "weights" / "files" / spec.weights
-    if packaged is not None and packaged.is_file() and not teachers:
-        with resources.as_file(packaged) as path:
-            return build_from(read_checkpoint(path), name, elimination=elimination)
+    packaged = packaged_weights(spec)
+    if packaged is not None and not teachers:
+        return build_from(read_checkpoint(packaged), name, elimination=elimination)
     _log.warning("%s starts from random weights: it tracks nothing until trained or given a checkpoint", name)
     return spec.build(elimination=_mode(elimination or spec.elimination), teachers=teachers).eval()
+
+
+def packaged_weights(spec: ModelSpec) -> Path | None:
+    """The file of a model's weights inside the package; None where it has none."""
+    path = None if spec.weights is None else Path(str(resources.files("duotrack"))) / "weights" / "files" / spec.weights
+    return path if path is not None and path.is_file() else None
 
 
 def build_from(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from duotrack.errors import InputError
 from duotrack.frames import Image
-from duotrack.video.thermal16 import Thermal16, Thermal16Scaler
+from duotrack.thermal16 import Thermal16, Thermal16Scaler
 
 log = logging.getLogger(__name__)
 
