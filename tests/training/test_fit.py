@@ -22,6 +22,7 @@ from duotrack.training.methods.ckd import CKDSettings, check, ckd_step, draw_kee
 from duotrack.training.optimise import make_optimiser, rest_frozen, schedule_factor, split_parameters
 from duotrack.training.recipe import OptimiserSettings, Recipe, ScheduleSettings, load_recipe
 from duotrack.training.trainer import choose_accelerator
+from duotrack.weights.build import build_net
 from sequences import write_sequence
 from toy_training import RECIPE, small_net, small_recipe
 
