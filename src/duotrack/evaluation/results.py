@@ -258,7 +258,7 @@ def _confidences(tree: Tree, files: Mapping[str, str]) -> dict[str, NDArray[np.f
             found[name] = beside
     texts = []
     for file in found.values():
-        lines = split_lines(tree.read(file).strip(b"\r\n"))
+        lines = split_lines(tree.read(file).rstrip(b"\r\n"))
         texts.append(b"\n".join(line if line.strip() else b"nan" for line in lines))  # blank: none in that frame
     parsed = parse_rows(texts, [tree.at(file) for file in found.values()], widths=(1,), row="one confidence")
     return {name: rows.values[:, 0] for name, rows in zip(found, parsed, strict=True)}
