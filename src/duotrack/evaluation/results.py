@@ -99,7 +99,8 @@ def read_results(
     chosen, why = _given(boxes, box_format) if box_format is not None else find_format(boxes, ground_truth)
     folder = PurePosixPath(shape).parent.name
     name = tracker or (folder if folder and "{name}" not in folder else Path(path).resolve().stem)
-    return Results(name, boxes, chosen, files, (*notes, why), missing, blank, confidences)
+    called = {each: tree.at(files[each]) for each in ordered}
+    return Results(name, boxes, chosen, called, (*notes, why), missing, blank, confidences)
 
 
 def find_format(boxes: Mapping[str, NDArray[np.float64]], ground_truth: Iterable[GroundTruth]) -> tuple[BoxFormat, str]:
