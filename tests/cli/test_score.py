@@ -114,7 +114,7 @@ def test_long_term(tmp_path: Path) -> None:
         ({"10runone.txt": ""}, "10runone.txt: empty"),
         ({"10runone.txt": "1,2,3,4\n1;2;3;4\n"}, "10runone.txt, line 2: got '1;2;3;4'"),
         ({"10runone.txt": "rubbish"}, "10runone.txt, line 1: got 'rubbish'"),
-        ({"10runone.txt": "1,2,3,4\n"}, "10runone.txt: 1 rows for 4 frames"),
+        ({"10runone.txt": "1,2,3,4\n"}, "mine/10runone.txt: 1 rows for 4 frames"),
     ],
 )
 def test_bad_input_is_one_line_and_two(
@@ -153,3 +153,22 @@ def test_allow_missing_says_how_many(lasher: list[object], tmp_path: Path) -> No
     assert "1 of 3 sequences have no result and are left out: 10runone" in out
     assert "1 files belong to no sequence and are not read: 10runonee.txt" in out
     assert json.loads(run(*lasher, "--allow-missing", "--json")[1])["counts"]["missing"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "frames", "counted"),
+    [(21, 3, {}), (3, 3, {"sparse": 1}), (20, 2, {"shorter": 1}), (30, 3, {}), (31, 3, {"longer": 1})],
+)
+def test_boxes_every_ten_frames(tmp_path: Path, rows: int, frames: int, counted: dict[str, int]) -> None:
+    for side in ("rgb", "ir"):
+        (tmp_path / "truth" / "bike_003").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "truth" / "bike_003" / f"{side}.txt").write_text("10 20 30 40\n" * 3)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "bike_003.txt").write_text("10,20,30,40\n" * rows)
+    where = ("--ground-truth", tmp_path / "truth", "--results", tmp_path / "mine")
+    code, out, _ = run("--benchmark", "vtuav-st", *where, "--allow-missing", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["PR"], found["frames"]) == (1, frames)
+    assert "MPR" in found["protocol"]
+    assert {key: count for key, count in found["counts"].items() if count} == counted

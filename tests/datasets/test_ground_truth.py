@@ -160,3 +160,15 @@ def test_counts_of_the_real_archives(shared_data: Path, title: str) -> None:
     which = benchmark(title)
     truths = read_ground_truth(which, path)
     assert (len(truths), sum(map(len, truths))) == (which.sequences, which.frames)
+
+
+@pytest.mark.parametrize(("name", "said"), [("rgbt210", True), ("rgbd1k", False)])
+def test_nan_is_said_where_it_is_no_label(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, said: bool
+) -> None:
+    which = benchmark(name)
+    sequence = next(iter(which.paths), "one")
+    put(tmp_path, {place.format(name=sequence): "1,2,3,4\nnan,nan,nan,nan\n" for place in which.labels[0].places[:1]})
+    with caplog.at_level(logging.WARNING):
+        read_ground_truth(which, tmp_path, names=[sequence])
+    assert ("1 rows of the ground truth hold nan or inf, first row 2" in caplog.text) == said

@@ -66,3 +66,15 @@ def test_a_damaged_member(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b"1,2,3,4", b"1,2,3,5"))
     with open_tree(path) as opened, pytest.raises(InputError, match="cannot be read from the zip file"):
         opened.read("a.txt")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_compressed_member(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.txt", "".join(f"{row},2,3,4\n" for row in range(500)))
+    data = bytearray(path.read_bytes())
+    data[60:100] = b"\xff" * 40
+    path.write_bytes(data)
+    with open_tree(path) as opened, pytest.raises(InputError, match="cannot be read from the zip file"):
+        opened.read("a.txt")

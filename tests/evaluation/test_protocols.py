@@ -31,7 +31,14 @@ def test_every_preset(which, name: str) -> None:  # type: ignore[no-untyped-def]
         (
             "lasher",
             "plain",
-            "PR at <= 20 px, SR as mean over 0:0.05:1, NPR at <= 0.2, no rounding, mean over sequences",
+            "PR at <= 20 px, SR as mean over 0:0.05:1, NPR at <= 0.2, no rounding, corners with +1, first frame given, "
+            "invalid boxes repeat the last, absent frames hits for PR and NPR, misses for SR, mean over sequences",
+        ),
+        (
+            "visevent",
+            "matlab",
+            "PR at <= 20 px, SR as mean over 0:0.05:1, no rounding, first frame given, invalid boxes repeat the last, "
+            "absent frames misses, mean over sequences, complete failures left out",
         ),
     ],
 )

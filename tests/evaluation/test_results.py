@@ -180,3 +180,5 @@ def test_confidences_and_codes_of_the_vot_toolkit(tmp_path: Path) -> None:
     assert np.isnan(results.boxes["car"][0]).all()
     np.testing.assert_array_equal(results.boxes["car"][1:], TRUE[1:])
     assert set(results.confidences) == set(NAMES)
+    for confidences in results.confidences.values():  # the first line is blank: no confidence in the first frame
+        np.testing.assert_array_equal(confidences, [np.nan, 0.5, 0.25])

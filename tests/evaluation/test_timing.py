@@ -40,3 +40,12 @@ def test_rubbish_is_named_with_file_and_line(tmp_path: Path, word: str) -> None:
     (tmp_path / "a_time.txt").write_text(f"0.1\n0.1\n{word}\n")
     with pytest.raises(InputError, match=r"a_time\.txt, line 3"):
         read_speed(tmp_path)
+
+
+def test_a_damaged_zip_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a_time.txt", "0.5\n")
+    path.write_bytes(path.read_bytes().replace(b"0.5", b"0.6"))
+    with pytest.raises(InputError, match=r"a_time\.txt: cannot be read from the zip file"):
+        read_speed(path)

@@ -51,7 +51,7 @@ def report(
     which = find_benchmark(benchmark)
     rules = preset(protocol, which)
     given = [_named(text) for text in [*results, *(more or [])]]
-    truths = read_ground_truth(which, ground_truth)
+    truths = read_ground_truth(which, ground_truth, allow_missing=allow_missing)
     scores, speeds = [], {}
     for name, path in given:
         read = read_results(path, truths, box_format=box_format, allow_missing=allow_missing, tracker=name)

@@ -77,7 +77,7 @@ def read_ground_truth(
                 raise InputError(f"{message}; complete the copy, or score the rest with --allow-missing")
             log.warning("%s; the rest is scored", message)
         boxes = [
-            _boxes(tree, [files[name] for name in kept], labels)
+            _boxes(tree, [files[name] for name in kept], labels, nan=which.layout.nan)
             for files, labels in zip(found, which.labels, strict=True)
         ]
         absent = _absent(which, tree, tops, {name: paths[name] for name in kept}, [len(each) for each in boxes[0]])
@@ -152,11 +152,15 @@ def _find(tree: Tree, tops: Sequence[str], places: Sequence[str], paths: Mapping
     return best
 
 
-def _boxes(tree: Tree, files: list[str], labels: Labels) -> list[NDArray[np.float64]]:
+def _boxes(tree: Tree, files: list[str], labels: Labels, *, nan: bool) -> list[NDArray[np.float64]]:
     parsed = parse_rows(tree.read_all(files), [tree.at(file) for file in files])
     blank = [file for file, rows in zip(files, parsed, strict=True) if rows.blank]
     if blank:
         log.warning("blank lines between rows, skipped, in %d ground truths: %s", len(blank), _first(blank))
+    for file, rows in zip(files, parsed, strict=True):
+        odd = np.flatnonzero(np.isinf(rows.values).any(axis=1) | (np.isnan(rows.values).any(axis=1) & (not nan)))
+        if len(odd):
+            log.warning("%s: %d rows of the ground truth hold nan or inf, first row %d", file, len(odd), odd[0] + 1)
     corners = labels.corners
     return [enclosing(rows.values) if corners or rows.values.shape[1] == 8 else rows.values for rows in parsed]
 

@@ -1,7 +1,9 @@
 """A folder or a zip file of text files, read alike."""
 
+import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,17 @@ MAX_BYTES = 64 * 2**20
 MAX_TOTAL = 512 * 2**20
 MAX_FILES = 200_000
 _MAX_DEPTH = 6
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,  # bzip2's
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+)
+"""What reading a member of a damaged, encrypted or exotic zip file may raise."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +50,18 @@ class Tree:
         """
         if not self.has(name):
             raise InputError(f"{self.at(name)}: no such file")
-        try:
-            # the size in a zip's index may lie, so the reading itself is bounded
-            if self.archive is None:
-                with open(f"{self.root}/{name}", "rb") as file:
-                    data = file.read(MAX_BYTES + 1)
-            else:
+        # the size in a zip's index may lie, so the reading itself is bounded
+        if self.archive is None:
+            with open(f"{self.root}/{name}", "rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        else:
+            try:
                 with self.archive.open(name) as member:
                     data = member.read(MAX_BYTES + 1)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-            raise InputError(f"{self.at(name)}: cannot be read from the zip file ({error}); unpack it first") from error
+            except _DAMAGED as error:
+                raise InputError(
+                    f"{self.at(name)}: cannot be read from the zip file ({error}); unpack it first"
+                ) from error
         if len(data) > MAX_BYTES:
             raise InputError(f"{self.at(name)}: over {MAX_BYTES >> 20} MiB; this is no text file of boxes")
         return data

@@ -85,8 +85,9 @@ def _rows(truth: GroundTruth, results: Results, protocol: Protocol, counts: dict
         if len(rows) == wanted:
             counts["sparse"] += 1
             return rows
-        counts["longer"] += len(rows) > truth.frames[-1] + 10
-        counts["shorter"] += len(rows) <= truth.frames[-1]
+        last, every = int(truth.frames[-1]), int(truth.frames[-1] - truth.frames[-2])
+        counts["longer"] += len(rows) > last + every
+        counts["shorter"] += len(rows) <= last
         return rows[truth.frames[truth.frames < len(rows)]]
     counts["longer"] += len(rows) > wanted
     counts["shorter"] += len(rows) < wanted

@@ -84,7 +84,7 @@ class Protocol:
         return np.arange(self.steps + 1) / self.steps
 
     def describe(self) -> str:
-        """One line that belongs beside every number of this protocol."""
+        """One line that belongs beside every number of this protocol: every switch that changes it."""
         m = "M" if self.best_of_two else ""
         how = "area" if self.area else "mean"
         words = [
@@ -94,7 +94,17 @@ class Protocol:
             {"none": "no rounding", "columns": "result numbers rounded", "rectangle": "corner results rounded"}[
                 self.rounding
             ],
+            "corners with +1" if self.corner_plus_one else "",
+            "first frame given" if self.first_frame else "",
+            "" if self.repair == "none" else "invalid boxes repeat the last",
+            {
+                "compared": "",
+                "left out": "absent frames left out",
+                "hit and miss": f"absent frames hits for {'PR and NPR' if self.npr else 'PR'}, misses for SR",
+                "miss": "absent frames misses",
+            }[self.absent],
             "pooled over frames" if self.pooled else "mean over sequences",
+            "complete failures left out" if self.drop_failures else "",
             f"unverified: {self.unverified}" if self.unverified else "",
         ]
         return f"{self.preset}: " + ", ".join(word for word in words if word)

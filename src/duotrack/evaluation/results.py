@@ -99,7 +99,8 @@ def read_results(
     chosen, why = _given(boxes, box_format) if box_format is not None else find_format(boxes, ground_truth)
     folder = PurePosixPath(shape).parent.name
     name = tracker or (folder if folder and "{name}" not in folder else Path(path).resolve().stem)
-    return Results(name, boxes, chosen, files, (*notes, why), missing, blank, confidences)
+    called = {each: tree.at(files[each]) for each in ordered}
+    return Results(name, boxes, chosen, called, (*notes, why), missing, blank, confidences)
 
 
 def find_format(boxes: Mapping[str, NDArray[np.float64]], ground_truth: Iterable[GroundTruth]) -> tuple[BoxFormat, str]:
@@ -258,7 +259,7 @@ def _confidences(tree: Tree, files: Mapping[str, str]) -> dict[str, NDArray[np.f
             found[name] = beside
     texts = []
     for file in found.values():
-        lines = split_lines(tree.read(file).strip(b"\r\n"))
+        lines = split_lines(tree.read(file).rstrip(b"\r\n"))
         texts.append(b"\n".join(line if line.strip() else b"nan" for line in lines))  # blank: none in that frame
     parsed = parse_rows(texts, [tree.at(file) for file in found.values()], widths=(1,), row="one confidence")
     return {name: rows.values[:, 0] for name, rows in zip(found, parsed, strict=True)}

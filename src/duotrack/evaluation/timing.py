@@ -2,11 +2,11 @@
 
 import math
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from duotrack.datasets.tree import open_tree
 from duotrack.errors import InputError
 
 SUFFIX = "_time.txt"
@@ -33,7 +33,7 @@ def read_speed(results: Path) -> Speed | None:
     there are more.
 
     Raises:
-        InputError: a file holds something else than positive numbers; the message names file and line.
+        InputError: a file cannot be read or holds something else than positive numbers; names file and line.
     """
     frames, seconds, sequences = 0, 0.0, 0
     for name, text in _texts(results):
@@ -46,14 +46,10 @@ def read_speed(results: Path) -> Speed | None:
 
 
 def _texts(results: Path) -> Iterator[tuple[str, str]]:
-    if results.is_dir():
-        for path in sorted(results.rglob(f"*{SUFFIX}")):
-            yield str(path), path.read_text(encoding="utf-8", errors="replace")
-    elif zipfile.is_zipfile(results):
-        with zipfile.ZipFile(results) as archive:
-            for member in sorted(archive.namelist()):
-                if member.endswith(SUFFIX):
-                    yield f"{results}/{member}", archive.read(member).decode("utf-8", errors="replace")
+    with open_tree(results) as tree:
+        for name in tree.files():
+            if name.endswith(SUFFIX):
+                yield tree.at(name), tree.read(name).decode("utf-8", errors="replace")
 
 
 def _times(name: str, text: str) -> list[float]:
