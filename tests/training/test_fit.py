@@ -50,7 +50,7 @@ BATCHES = {
 @pytest.mark.parametrize("name", BATCHES)
 def test_the_loss_falls_on_a_batch_seen_again_and_again(name: str) -> None:
     net, batch = small_net().train(), toy_batch(BATCHES[name])
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
     totals = []
     for _ in range(40):
         optimiser.zero_grad()
@@ -58,7 +58,7 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(name: str) -> None:
         losses.total.backward()
         optimiser.step()
         totals.append(losses.total.item())
-    assert sum(totals[-3:]) / 3 < 0.4 * totals[0]
+    assert sum(totals[-3:]) / 3 < 0.5 * totals[0]
     if name == "singles":
         assert losses.parts["style"] == 0
     net.eval()
