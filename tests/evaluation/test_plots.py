@@ -46,6 +46,13 @@ def test_only_trackers_with_a_curve_are_drawn() -> None:
     assert legend(plots.normalised_plot(scores)) == ["[36.0] with"]
 
 
+def test_long_term_figure_is_sorted_by_f() -> None:
+    figure = plots.longterm_plot([made_score("high", 0.6, f=0.3), made_score("bare"), made_score("low", 0.4, f=0.5)])
+    assert legend(figure) == ["[50.0] low", "[30.0] high"]
+    assert "where F is largest" in " ".join(texts(figure)).replace("\n", " ")
+    assert not overlaps(figure)
+
+
 def test_the_figure_states_benchmark_and_protocol() -> None:
     shown = " ".join(texts(plots.success_plot([made_score(protocol="toolkit: a $x$ rule")])))
     assert "LasHeR" in shown

@@ -12,6 +12,7 @@ from duotrack.evaluation.tables import (
     count_table,
     curve_list,
     extremes,
+    longterm_protocol,
     overall_table,
     placing_table,
     protocols,
@@ -45,6 +46,21 @@ def test_overall_is_sorted_and_states_the_protocol() -> None:
 
 def test_no_column_for_a_rate_that_nobody_has() -> None:
     assert "NPR" not in titles(overall_table([made_score(normalised=False)], {}))
+
+
+def test_long_term_measures_come_first_and_rank() -> None:
+    scores = [made_score("high", 0.6, f=0.3), made_score("bare", 0.9), made_score("low", 0.4, f=0.5)]
+    table = overall_table(scores, {})
+    assert titles(table)[:5] == ["Tracker", "Pr", "Re", "F", "PR"]
+    assert [row[0] for row in table.rows] == ["low", "high", "bare"]
+    assert [row[3] for row in table.rows] == [0.5, 0.3, None]
+    assert "where F is largest" in str(table.rows[0][-1])
+    assert "not clipped" in table.note
+    assert "bare: no confidences" in table.note
+    assert scores[0].protocol in table.note
+    assert ("low", "Re by confidence", 0.9, 0.5) in [row[:4] for row in curve_list(scores).rows]
+    assert r"low & \textbf{50.0}" in to_latex(table)
+    assert longterm_protocol([made_score()]) == ""
 
 
 def test_protocols_are_told_apart() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duotrack.errors import InputError
 from duotrack.evaluation.published import PublishedNumber
-from duotrack.evaluation.tables import Metric, benchmark_title, known, protocols, ranked
+from duotrack.evaluation.tables import Metric, benchmark_title, known, longterm_protocol, protocols, ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +54,29 @@ def normalised_plot(scores: Sequence["Score"]) -> "Figure":
 def success_plot(scores: Sequence["Score"]) -> "Figure":
     """Share of frames whose overlap is above a threshold; SR in the legend."""
     return _curves(scores, "SR", lambda score: score.success, "Overlap threshold", "Success")
+
+
+def longterm_plot(scores: Sequence["Score"]) -> "Figure":
+    """Precision over recall as the confidence threshold falls; a dot where F is largest, and F in the legend."""
+    figure = _figure(7.6, max(4.2, 1.0 + 0.19 * len(scores)))
+    axes = figure.add_subplot()
+    handles, labels = [], []
+    for place, score in enumerate(ranked(scores)):
+        long = score.longterm
+        if long is None:
+            continue
+        look = {**_look(place), "zorder": 3 - place / len(scores)}  # the best on top
+        handles += axes.plot(100 * long.recalls, 100 * long.precisions, **look)
+        axes.plot([100 * long.recall], [100 * long.precision], "o", markersize=6, color=look["color"], zorder=4)
+        labels.append(f"[{100 * long.F:.1f}] {_plain(score.tracker)}")
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 102)  # room for the line where every box is right
+    axes.set_xlabel("Recall (%)")
+    axes.set_ylabel("Precision (%)")
+    _bare(axes, "both")
+    _title(figure, scores, "F in brackets, at the dots", longterm_protocol(scores))
+    _legend(figure, handles, labels)
+    return figure
 
 
 def radar_plot(scores: Sequence["Score"], metric: Metric) -> "Figure":
@@ -216,12 +239,12 @@ def _legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], tit
     figure.legend(handles, labels, loc="outside right upper", title=title or None, **look)
 
 
-def _title(figure: "Figure", scores: Sequence["Score"], text: str) -> None:
-    """What is shown above, by which protocol below."""
+def _title(figure: "Figure", scores: Sequence["Score"], text: str, protocol: str = "") -> None:
+    """What is shown above, by which protocol (that of the rates if left out) below."""
     figure.suptitle(
         f"{_plain(benchmark_title(scores[0].benchmark))}: {text}", fontsize=10, x=0.02, horizontalalignment="left"
     )
-    lines = "\n".join(textwrap.wrap(_letters(protocols(scores)), 125))
+    lines = "\n".join(textwrap.wrap(_letters(protocol or protocols(scores)), 125))
     figure.supxlabel(lines, fontsize=6.5, x=0.02, horizontalalignment="left", color="#555555")
 
 

@@ -21,6 +21,7 @@ from duotrack.evaluation.tables import (
     curve_list,
     extremes,
     known,
+    longterm_protocol,
     overall_table,
     placing_table,
     protocols,
@@ -175,8 +176,11 @@ def _kept(tables: list[Table], *new: Table) -> tuple[Table, ...]:
 def _overall(
     scores: Sequence["Score"], speeds: Mapping[str, "Speed"], figures: _Figures, tables: list[Table]
 ) -> Section:
-    note = protocols(scores)
-    pictures = [figures.add("success", f"Success. {note}", plots.success_plot(scores))]
+    note, long = protocols(scores), longterm_protocol(scores)
+    pictures = []
+    if long:
+        pictures.append(figures.add("longterm", f"Precision and recall. {long}", plots.longterm_plot(scores)))
+    pictures.append(figures.add("success", f"Success. {note}", plots.success_plot(scores)))
     pictures.append(figures.add("precision", f"Precision. {note}", plots.precision_plot(scores)))
     if any(score.normalised is not None for score in scores):
         caption = f"Normalised precision. {note}"
@@ -221,6 +225,7 @@ def _facts(scores: Sequence["Score"]) -> list[tuple[str, str]]:
         ("Sequences", " or ".join(map(str, sequences))),
         ("Frames", " or ".join(map(str, frames))),
         ("Protocol", protocols(scores).removeprefix("Protocol: ")),
+        *([("Long-term", long.removeprefix("Protocol, long-term: "))] if (long := longterm_protocol(scores)) else []),
         ("Files", f"{FIGURES}/ holds the figures as PNG and PDF, {TABLES}/ the tables as CSV and LaTeX"),
         ("Made by", f"duotrack {__version__}"),
     ]

@@ -9,6 +9,7 @@ from duotrack.evaluation.published import PublishedNumber
 from duotrack.evaluation.table import Cell, Column, Table
 
 if TYPE_CHECKING:
+    from duotrack.evaluation.compare import Floats
     from duotrack.evaluation.metrics import Rates, Score
     from duotrack.evaluation.timing import Speed
 
@@ -22,8 +23,8 @@ def benchmark_title(name: str) -> str:
 
 
 def ranked(scores: Sequence["Score"]) -> list["Score"]:
-    """The scores by success rate, then precision rate, then name."""
-    return sorted(scores, key=lambda score: (-_key(score.SR), -_key(score.PR), score.tracker))
+    """The scores by F where there is one, then success rate, then precision rate, then name."""
+    return sorted(scores, key=lambda score: (-_key(_f(score)), -_key(score.SR), -_key(score.PR), score.tracker))
 
 
 def protocols(scores: Sequence["Score"]) -> str:
@@ -36,20 +37,44 @@ def protocols(scores: Sequence["Score"]) -> str:
     return " ".join(f"Protocol of {', '.join(names)}: {protocol}." for protocol, names in by_protocol.items())
 
 
+def longterm_protocol(scores: Sequence["Score"]) -> str:
+    """How the long-term measures were formed, and who has none; "" where nobody has."""
+    said: dict[str, list[str]] = {}
+    for score in scores:
+        words = "no confidences, so neither Pr, Re nor F" if score.longterm is None else score.longterm.describe()
+        said.setdefault(words, []).append(score.tracker)
+    if all(score.longterm is None for score in scores):
+        return ""
+    if len(said) == 1:
+        return f"Protocol, {next(iter(said))}."
+    return " ".join(f"{', '.join(names)}: {words}." for words, names in said.items())
+
+
 def overall_table(scores: Sequence["Score"], speeds: Mapping[str, "Speed"]) -> Table:
     """One row a tracker, best first."""
     metrics = _metrics(scores)
-    columns = [Column("Tracker"), *(Column(metric, "rate") for metric in metrics)]
+    long = any(score.longterm is not None for score in scores)
+    columns = [Column("Tracker"), *(Column(name, "rate") for name in ("Pr", "Re", "F") if long)]
+    columns += [Column(metric, "rate") for metric in metrics]
     columns += [Column("Sequences", "count"), Column("Frames", "count")]
     columns += [Column("FPS", "number")] if speeds else []
     columns.append(Column("Protocol", spare=True))
+    columns += [Column("Long-term protocol", spare=True)] if long else []
     rows: list[tuple[Cell, ...]] = []
     for score in ranked(scores):
-        row: list[Cell] = [score.tracker, *(known(score, metric) for metric in metrics), score.sequences, score.frames]
+        found = score.longterm
+        row: list[Cell] = [score.tracker]
+        if long:
+            row += [None] * 3 if found is None else [found.precision, found.recall, found.F]
+        row += [*(known(score, metric) for metric in metrics), score.sequences, score.frames]
         if speeds:
             row.append(speeds[score.tracker].fps if score.tracker in speeds else None)
-        rows.append((*row, score.protocol))
-    return Table("overall", "Overall", tuple(columns), tuple(rows), protocols(scores), best="column")
+        row.append(score.protocol)
+        if long:
+            row.append(None if found is None else found.describe())
+        rows.append(tuple(row))
+    note = f"{longterm_protocol(scores)} {protocols(scores)}".strip()
+    return Table("overall", "Overall", tuple(columns), tuple(rows), note, best="column")
 
 
 def attribute_table(scores: Sequence["Score"], metric: Metric) -> Table:
@@ -137,15 +162,20 @@ def curve_list(scores: Sequence["Score"]) -> Table:
     rows = tuple(
         (score.tracker, name, float(threshold), float(value), score.protocol)
         for score in ranked(scores)
-        for name, curve in (
-            ("precision", score.precision),
-            ("normalised", score.normalised),
-            ("success", score.success),
-        )
-        if curve is not None
-        for threshold, value in zip(curve.thresholds, curve.values, strict=True)
+        for name, thresholds, values in _lines(score)
+        for threshold, value in zip(thresholds, values, strict=True)
     )
     return Table("curves", "Curves", columns, rows, protocols(scores))
+
+
+def _lines(score: "Score") -> list[tuple[str, "Floats", "Floats"]]:
+    named = (("precision", score.precision), ("normalised", score.normalised), ("success", score.success))
+    lines = [(name, curve.thresholds, curve.values) for name, curve in named if curve is not None]
+    if score.longterm is not None:
+        long = score.longterm
+        lines += [("Pr by confidence", long.thresholds, long.precisions)]
+        lines += [("Re by confidence", long.thresholds, long.recalls)]
+    return lines
 
 
 def speed_table(speeds: Mapping[str, "Speed"]) -> Table:
@@ -237,6 +267,10 @@ def _last(titles: Sequence[str], title: str) -> int:
 def _said(number: PublishedNumber) -> str:
     cited = "; ".join(source.short for source in number.sources)
     return f"{cited} ({number.note})" if number.note else cited
+
+
+def _f(score: "Score") -> float | None:
+    return None if score.longterm is None else score.longterm.F
 
 
 def _key(value: Cell) -> float:
