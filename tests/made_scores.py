@@ -20,6 +20,7 @@ def made_score(
     protocol: str = PROTOCOL,
     notes: tuple[str, ...] = (),
     f: float | None = None,
+    missing: int = 0,
 ) -> Score:
     """PR is `quality`, SR 0.8 and NPR 0.9 of it; `sequences` gives each its own quality; `f` is F, Pr and Re."""
 
@@ -42,7 +43,7 @@ def made_score(
         success=Curve(overlaps, 1.6 * quality * (1 - overlaps)),
         per_sequence={name: rates(value, 1) for name, value in per.items()},
         attributes={name: rates(quality - 0.02 * i, n) for i, (name, n) in enumerate(attributes.items())},
-        counts={"repaired": 2} if notes else {},
+        counts=({"repaired": 2} if notes else {}) | ({"missing": missing} if missing else {}),
         notes=notes,
         longterm=None if f is None else made_longterm(f),
     )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,14 @@ def test_missing_sequences(files: Path) -> None:
     assert result.exit_code == 2
     assert "beta" in result.stderr
     assert run(*arguments(files, "--allow-missing")).exit_code == 0
-    assert "left out" in (files / "out" / "report.html").read_text(encoding="utf-8")
+    page = (files / "out" / "report.html").read_text(encoding="utf-8")
+    assert "left out" in page
+    said = (
+        "Not scored on the same sequences, so the rates do not compare directly. good: 3 of 3 sequences; poor: 2 of 3"
+    )
+    assert f"<dd>{said}" in page
+    assert f"<p>{said}" in page
+    assert re.search(f"<figcaption>Success[^<]*{said}", page)
 
 
 def test_long_term(tmp_path: Path) -> None:

@@ -6,16 +6,15 @@ import io
 import pytest
 
 from duotrack.evaluation.published import published
+from duotrack.evaluation.statements import coverage, longterm_protocol, protocols, stated
 from duotrack.evaluation.table import Column, Table, latex, to_csv, to_latex
 from duotrack.evaluation.tables import (
     attribute_table,
     count_table,
     curve_list,
     extremes,
-    longterm_protocol,
     overall_table,
     placing_table,
-    protocols,
     sequence_list,
     sequence_table,
     source_table,
@@ -66,6 +65,19 @@ def test_long_term_measures_come_first_and_rank() -> None:
 def test_protocols_are_told_apart() -> None:
     mixed = protocols([made_score("a", protocol="P1"), made_score("b", protocol="P2"), made_score("c", protocol="P1")])
     assert mixed == "Protocol of a, c: P1. Protocol of b: P2."
+
+
+def test_sequences_left_out_are_stated() -> None:
+    whole = made_score("whole", sequences={"a": 0.5, "b": 0.5})
+    part, other = (made_score(name, sequences={name: 0.5}, missing=1) for name in ("a", "b"))
+    assert coverage([whole]) == ""
+    assert coverage([part]) == "Scored on 1 of 2 sequences of the ground truth."
+    assert coverage([whole, part]).endswith("do not compare directly. whole: 2 of 2 sequences; a: 1 of 2 sequences.")
+    assert "a, b: 1 of 2 sequences" in coverage([part, other])  # as many, but not the same
+    assert stated([whole]) == protocols([whole])
+    for table in (overall_table([whole, part], {}), sequence_table([whole, part], "SR"), curve_list([whole, part])):
+        assert "do not compare directly" in table.note
+    assert "Measured here on 1 of 2 sequences." in str(placing_table([part], []).rows[0][-1])
 
 
 def test_attributes_one_row_each() -> None:
