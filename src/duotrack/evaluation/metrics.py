@@ -48,7 +48,7 @@ class Score:
         precision, normalised, success: the curves that they come from.
         per_sequence: each sequence by itself.
         attributes: the same rates over the sequences that have an attribute.
-        counts: what was irregular: missing sequences, rows too many or too few, nan, boxes without size ...
+        counts: what was irregular: missing sequences, rows too many or too few, nan or inf, boxes without size ...
         notes: what was decided, in words.
         longterm: precision, recall and F of RGB-D tracking, where the results come with confidences.
     """
