@@ -147,6 +147,7 @@ def test_real_results_among_published_numbers(shared_data: Path, tmp_path: Path)
     out = tmp_path / "out"
     result = run("--benchmark", "gtot", "--ground-truth", data / "gt_GTOT.zip", "--results", *raw, "--out", out)
     assert result.exit_code == 0, result.output
+    assert re.search(r"^JMMAC: MPR \d\d\.\d, MSR \d\d\.\d \(toolkit: MPR at", result.output, re.MULTILINE)
     reference = json.loads((data / "reference.json").read_text())
     rows = {row["Tracker"]: row for row in csv.DictReader((out / "tables" / "overall.csv").open(newline=""))}
     for name in ("JMMAC", "MIRNet"):

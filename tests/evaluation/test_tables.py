@@ -2,11 +2,13 @@
 
 import csv
 import io
+import math
 
 import pytest
 
+from duotrack.evaluation.metrics import Score
 from duotrack.evaluation.published import published
-from duotrack.evaluation.statements import coverage, longterm_protocol, protocols, stated
+from duotrack.evaluation.statements import coverage, longterm_protocol, protocols, stated, summary
 from duotrack.evaluation.table import Column, Table, latex, to_csv, to_latex
 from duotrack.evaluation.tables import (
     attribute_table,
@@ -65,6 +67,25 @@ def test_long_term_measures_come_first_and_rank() -> None:
 def test_protocols_are_told_apart() -> None:
     mixed = protocols([made_score("a", protocol="P1"), made_score("b", protocol="P2"), made_score("c", protocol="P1")])
     assert mixed == "Protocol of a, c: P1. Protocol of b: P2."
+
+
+@pytest.mark.parametrize(
+    ("score", "line"),
+    [
+        (made_score("a", 0.5, protocol="P"), "a: PR 50.0, NPR 45.0, SR 40.0 (P)"),
+        (made_score("a", 0.5, normalised=False, protocol="plain: MPR at"), "a: MPR 50.0, MSR 40.0 (plain: MPR at)"),
+        (made_score("a", math.nan, protocol="P", normalised=False), "a: PR -, SR - (P)"),
+        (made_score("a", 0.5, protocol="P", missing=1), "a: PR 50.0, NPR 45.0, SR 40.0 on 3 of 4 sequences (P)"),
+    ],
+)
+def test_summary_line(score: Score, line: str) -> None:
+    assert summary(score) == line
+
+
+def test_summary_line_of_long_term_measures() -> None:
+    line = summary(made_score("a", f=0.25))
+    assert line.startswith("a: Pr 25.0, Re 25.0, F 25.0, PR 60.0")
+    assert line.endswith("not clipped (frames are not at hand) to the image)")
 
 
 def test_sequences_left_out_are_stated() -> None:

@@ -106,9 +106,10 @@ def _print(made: "Score", *, attributes: bool, per_sequence: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from duotrack.evaluation.statements import names
+
     console = Console()
-    m = "M" if ": MPR" in made.protocol else ""
-    columns = [f"{m}PR", *(["NPR"] if made.NPR is not None else []), f"{m}SR"]
+    columns = [title for key, title in names(made).items() if getattr(made, key) is not None]
     table = Table(title=f"{made.tracker} on {made.benchmark}", caption=made.protocol, caption_justify="left")
     table.add_column("sequences", justify="right")
     table.add_column("frames", justify="right")
@@ -148,4 +149,6 @@ def _listed(head: str, rates: "dict[str, Rates]", columns: list[str]) -> "Table"
 
 
 def _cells(rates: "Score | Rates") -> list[str]:
-    return [f"{value:.4f}" for value in (rates.PR, rates.NPR, rates.SR) if value is not None]
+    return [
+        "-" if math.isnan(value) else f"{value:.4f}" for value in (rates.PR, rates.NPR, rates.SR) if value is not None
+    ]

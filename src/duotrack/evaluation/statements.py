@@ -1,5 +1,6 @@
 """What is said beside the numbers of a report: the benchmark, by which protocol, over which sequences."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,25 @@ def protocols(scores: Sequence["Score"]) -> str:
     if len(by_protocol) == 1:
         return f"Protocol: {next(iter(by_protocol))}."
     return " ".join(f"Protocol of {', '.join(names)}: {protocol}." for protocol, names in by_protocol.items())
+
+
+def names(score: "Score") -> dict[str, str]:
+    """PR, NPR and SR as the protocol calls them: MPR and MSR where of two annotations the better one counts."""
+    m = "M" if ": MPR" in score.protocol else ""
+    return {"PR": f"{m}PR", "NPR": "NPR", "SR": f"{m}SR"}
+
+
+def summary(score: "Score") -> str:
+    """One line: the tracker, its rates in percent (a dash where nothing was compared), and their protocols."""
+    rates = {title: value for key, title in names(score).items() if (value := getattr(score, key)) is not None}
+    protocols = [score.protocol]
+    if score.longterm is not None:
+        long = score.longterm
+        rates = {"Pr": long.precision, "Re": long.recall, "F": long.F} | rates
+        protocols.append(long.describe())
+    said = ", ".join(f"{title} {'-' if math.isnan(value) else f'{100 * value:.1f}'}" for title, value in rates.items())
+    on = f" on {share(score)}" if partial(score) else ""
+    return f"{score.tracker}: {said}{on} ({'; '.join(protocols)})"
 
 
 def longterm_protocol(scores: Sequence["Score"]) -> str:
