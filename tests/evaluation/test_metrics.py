@@ -235,6 +235,12 @@ def test_nan_and_huge_numbers_are_misses_without_a_word(recwarn: pytest.Warnings
     assert not recwarn
 
 
+def test_infinite_corners_are_counted_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    corners = [[100.0, 100, 120, 120], [np.inf, 100, np.inf, 120]]
+    assert made(("rgbt210", "plain"), [BOX] * 2, corners, box_format="ltrb").counts["nan_or_inf"] == 1
+    assert not recwarn
+
+
 @pytest.mark.parametrize("box_format", ["ltwh", "ltrb", "xywh"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("column", range(4))

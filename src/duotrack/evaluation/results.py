@@ -151,7 +151,8 @@ def to_ltwh(rows: NDArray[np.float64], box_format: BoxFormat, *, plus_one: bool 
     if box_format == "xywh":
         return np.concatenate([rows[:, :2] - rows[:, 2:] / 2, rows[:, 2:]], axis=1)
     ends = rows[:, [2, 5]] if box_format == "corner" else rows[:, 2:]  # x1 y1 x2 y1 x2 y2 x1 y2
-    return np.concatenate([rows[:, :2], ends - rows[:, :2] + plus_one], axis=1)
+    with np.errstate(invalid="ignore"):  # inf less inf is nan, and counted as that
+        return np.concatenate([rows[:, :2], ends - rows[:, :2] + plus_one], axis=1)
 
 
 def _find(tree: Tree, names: Sequence[str]) -> tuple[str, dict[str, str], list[str]]:
