@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from duotrack.evaluation.longterm import LongTerm
 from duotrack.evaluation.metrics import Curve, Rates, Score
 
 ATTRIBUTES = {"NO": 2, "PO": 3, "HO": 1, "TC": 2}
@@ -18,8 +19,10 @@ def made_score(
     attributes: dict[str, int] = ATTRIBUTES,
     protocol: str = PROTOCOL,
     notes: tuple[str, ...] = (),
+    f: float | None = None,
+    missing: int = 0,
 ) -> Score:
-    """PR is `quality`, SR 0.8 and NPR 0.9 of it; `sequences` gives each its own quality."""
+    """PR is `quality`, SR 0.8 and NPR 0.9 of it; `sequences` gives each its own quality; `f` is F, Pr and Re."""
 
     def rates(value: float, n: int) -> Rates:
         return Rates(PR=value, SR=0.8 * value, NPR=0.9 * value if normalised else None, n=n)
@@ -40,6 +43,14 @@ def made_score(
         success=Curve(overlaps, 1.6 * quality * (1 - overlaps)),
         per_sequence={name: rates(value, 1) for name, value in per.items()},
         attributes={name: rates(quality - 0.02 * i, n) for i, (name, n) in enumerate(attributes.items())},
-        counts={"repaired": 2} if notes else {},
+        counts=({"repaired": 2} if notes else {}) | ({"missing": missing} if missing else {}),
         notes=notes,
+        longterm=None if f is None else made_longterm(f),
     )
+
+
+def made_longterm(f: float) -> LongTerm:
+    """F, precision and recall are `f`."""
+    thresholds = np.array([np.inf, 0.9, -np.inf])
+    precisions, recalls = np.array([1, f, f / 2]), np.array([0, f, f])
+    return LongTerm(f, f, f, 0.9, thresholds, precisions, recalls, clipped=False)

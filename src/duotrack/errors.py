@@ -1,4 +1,6 @@
-"""The error type for anything a user handed in that cannot be used."""
+"""The error type for anything a user handed in that cannot be used, and words for its message."""
+
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
@@ -15,3 +17,8 @@ def nearest(name: str, known: list[str]) -> str:
 
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def first_few(names: Sequence[str], count: int = 3) -> str:
+    """The first `count` names, and dots where there are more: `"a, b, c, ..."`."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,35 @@ def test_missing_sequences(files: Path) -> None:
     assert result.exit_code == 2
     assert "beta" in result.stderr
     assert run(*arguments(files, "--allow-missing")).exit_code == 0
-    assert "left out" in (files / "out" / "report.html").read_text(encoding="utf-8")
+    page = (files / "out" / "report.html").read_text(encoding="utf-8")
+    assert "left out" in page
+    said = (
+        "Not scored on the same sequences, so the rates do not compare directly. good: 3 of 3 sequences; poor: 2 of 3"
+    )
+    assert f"<dd>{said}" in page
+    assert f"<p>{said}" in page
+    assert re.search(f"<figcaption>Success[^<]*{said}", page)
+
+
+def test_long_term(tmp_path: Path) -> None:
+    truth = tmp_path / "truth" / "bag01_indoor"
+    truth.mkdir(parents=True)
+    (tmp_path / "truth" / "list.txt").write_text("bag01_indoor\n")
+    (truth / "groundtruth.txt").write_text("10,10,20,20\nnan,nan,nan,nan\n")
+    for tracker, confidences in (("sure", "0.9\n0.9\n"), ("wise", "0.9\n0.1\n")):
+        (tmp_path / tracker).mkdir()
+        (tmp_path / tracker / "bag01_indoor.txt").write_text("10,10,20,20\n10,10,20,20\n")
+        (tmp_path / tracker / "bag01_indoor_confidence.value").write_text(confidences)
+    where = ["--benchmark", "depthtrack", "--ground-truth", tmp_path / "truth", "--out", tmp_path / "out"]
+    result = run(*where, "--results", tmp_path / "sure", tmp_path / "wise")
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader((tmp_path / "out" / "tables" / "overall.csv").open(newline="")))
+    assert [(row["Tracker"], float(row["Pr"]), float(row["Re"])) for row in rows] == [("wise", 1, 1), ("sure", 0.5, 1)]
+    assert [float(row["F"]) for row in rows] == pytest.approx([1, 2 / 3])
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert '<button type="button">F</button>' in page
+    assert "where F is largest" in page
+    assert (tmp_path / "out" / "figures" / "longterm.pdf").is_file()
 
 
 def test_a_folder_in_use(files: Path) -> None:
@@ -118,6 +147,7 @@ def test_real_results_among_published_numbers(shared_data: Path, tmp_path: Path)
     out = tmp_path / "out"
     result = run("--benchmark", "gtot", "--ground-truth", data / "gt_GTOT.zip", "--results", *raw, "--out", out)
     assert result.exit_code == 0, result.output
+    assert re.search(r"^JMMAC: MPR \d\d\.\d, MSR \d\d\.\d \(toolkit: MPR at", result.output, re.MULTILINE)
     reference = json.loads((data / "reference.json").read_text())
     rows = {row["Tracker"]: row for row in csv.DictReader((out / "tables" / "overall.csv").open(newline=""))}
     for name in ("JMMAC", "MIRNet"):

@@ -1,6 +1,7 @@
 """`duotrack score`."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -91,6 +92,12 @@ def test_nothing_to_compare_is_null_and_valid_json(tmp_path: Path) -> None:
     assert code == 0
     assert "NaN" not in out
     assert json.loads(out)["PR"] is None
+    code, out, _ = run(
+        *("--benchmark", "folder", "--ground-truth", tmp_path / "truth", "--results", tmp_path / "mine"),
+        *("--box-format", "ltwh"),
+    )
+    assert code == 0
+    assert not re.search(r"\bnan\b", out)
 
 
 def test_long_term(tmp_path: Path) -> None:

@@ -231,8 +231,23 @@ def test_nan_and_huge_numbers_are_misses_without_a_word(recwarn: pytest.Warnings
     score = made(
         ("rgbt234", "toolkit"), [BOX] * 3, [NAN, [np.inf, 0, 1, 1], [1e308, 1e308, 1e308, 1e308]], second=[BOX] * 3
     )
-    assert (score.PR, score.SR, score.counts["nan"]) == (0, 0, 1)
+    assert (score.PR, score.SR, score.counts["nan_or_inf"]) == (0, 0, 2)
     assert not recwarn
+
+
+def test_infinite_corners_are_counted_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    corners = [[100.0, 100, 120, 120], [np.inf, 100, np.inf, 120]]
+    assert made(("rgbt210", "plain"), [BOX] * 2, corners, box_format="ltrb").counts["nan_or_inf"] == 1
+    assert not recwarn
+
+
+@pytest.mark.parametrize("box_format", ["ltwh", "ltrb", "xywh"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", range(4))
+def test_every_number_that_is_none_is_counted(bad: float, column: int, box_format: str) -> None:
+    row = [100.0, 100, 20, 20]
+    row[column] = bad
+    assert made(("rgbt210", "plain"), [BOX] * 2, [BOX, row], box_format=box_format).counts["nan_or_inf"] == 1
 
 
 @pytest.mark.parametrize(

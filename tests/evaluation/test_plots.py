@@ -46,6 +46,21 @@ def test_only_trackers_with_a_curve_are_drawn() -> None:
     assert legend(plots.normalised_plot(scores)) == ["[36.0] with"]
 
 
+def test_long_term_figure_is_sorted_by_f() -> None:
+    figure = plots.longterm_plot([made_score("high", 0.6, f=0.3), made_score("bare"), made_score("low", 0.4, f=0.5)])
+    assert legend(figure) == ["[50.0] low", "[30.0] high"]
+    assert "where F is largest" in " ".join(texts(figure)).replace("\n", " ")
+    assert not overlaps(figure)
+
+
+def test_figures_say_on_how_many_sequences() -> None:
+    scores = [made_score("whole", 0.6, f=0.5), made_score("part", 0.4, f=0.4, sequences={"first": 0.4}, missing=2)]
+    for figure in (plots.success_plot(scores), plots.longterm_plot(scores), plots.radar_plot(scores, "SR")):
+        assert [label.split("] ")[1] for label in legend(figure)] == ["whole", "part (1 of 3 sequences)"]
+        assert "do not compare directly" in " ".join(texts(figure)).replace("\n", " ")
+        assert not overlaps(figure)
+
+
 def test_the_figure_states_benchmark_and_protocol() -> None:
     shown = " ".join(texts(plots.success_plot([made_score(protocol="toolkit: a $x$ rule")])))
     assert "LasHeR" in shown

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import math
 
 import pytest
 
+from duotrack.evaluation.metrics import Score
 from duotrack.evaluation.published import published
+from duotrack.evaluation.statements import coverage, longterm_protocol, protocols, stated, summary
 from duotrack.evaluation.table import Column, Table, latex, to_csv, to_latex
 from duotrack.evaluation.tables import (
     attribute_table,
@@ -14,7 +17,6 @@ from duotrack.evaluation.tables import (
     extremes,
     overall_table,
     placing_table,
-    protocols,
     sequence_list,
     sequence_table,
     source_table,
@@ -47,9 +49,56 @@ def test_no_column_for_a_rate_that_nobody_has() -> None:
     assert "NPR" not in titles(overall_table([made_score(normalised=False)], {}))
 
 
+def test_long_term_measures_come_first_and_rank() -> None:
+    scores = [made_score("high", 0.6, f=0.3), made_score("bare", 0.9), made_score("low", 0.4, f=0.5)]
+    table = overall_table(scores, {})
+    assert titles(table)[:5] == ["Tracker", "Pr", "Re", "F", "PR"]
+    assert [row[0] for row in table.rows] == ["low", "high", "bare"]
+    assert [row[3] for row in table.rows] == [0.5, 0.3, None]
+    assert "where F is largest" in str(table.rows[0][-1])
+    assert "not clipped" in table.note
+    assert "bare: no confidences" in table.note
+    assert scores[0].protocol in table.note
+    assert ("low", "Re by confidence", 0.9, 0.5) in [row[:4] for row in curve_list(scores).rows]
+    assert r"low & \textbf{50.0}" in to_latex(table)
+    assert longterm_protocol([made_score()]) == ""
+
+
 def test_protocols_are_told_apart() -> None:
     mixed = protocols([made_score("a", protocol="P1"), made_score("b", protocol="P2"), made_score("c", protocol="P1")])
     assert mixed == "Protocol of a, c: P1. Protocol of b: P2."
+
+
+@pytest.mark.parametrize(
+    ("score", "line"),
+    [
+        (made_score("a", 0.5, protocol="P"), "a: PR 50.0, NPR 45.0, SR 40.0 (P)"),
+        (made_score("a", 0.5, normalised=False, protocol="plain: MPR at"), "a: MPR 50.0, MSR 40.0 (plain: MPR at)"),
+        (made_score("a", math.nan, protocol="P", normalised=False), "a: PR -, SR - (P)"),
+        (made_score("a", 0.5, protocol="P", missing=1), "a: PR 50.0, NPR 45.0, SR 40.0 on 3 of 4 sequences (P)"),
+    ],
+)
+def test_summary_line(score: Score, line: str) -> None:
+    assert summary(score) == line
+
+
+def test_summary_line_of_long_term_measures() -> None:
+    line = summary(made_score("a", f=0.25))
+    assert line.startswith("a: Pr 25.0, Re 25.0, F 25.0, PR 60.0")
+    assert line.endswith("not clipped (frames are not at hand) to the image)")
+
+
+def test_sequences_left_out_are_stated() -> None:
+    whole = made_score("whole", sequences={"a": 0.5, "b": 0.5})
+    part, other = (made_score(name, sequences={name: 0.5}, missing=1) for name in ("a", "b"))
+    assert coverage([whole]) == ""
+    assert coverage([part]) == "Scored on 1 of 2 sequences of the ground truth."
+    assert coverage([whole, part]).endswith("do not compare directly. whole: 2 of 2 sequences; a: 1 of 2 sequences.")
+    assert "a, b: 1 of 2 sequences" in coverage([part, other])  # as many, but not the same
+    assert stated([whole]) == protocols([whole])
+    for table in (overall_table([whole, part], {}), sequence_table([whole, part], "SR"), curve_list([whole, part])):
+        assert "do not compare directly" in table.note
+    assert "Measured here on 1 of 2 sequences." in str(placing_table([part], []).rows[0][-1])
 
 
 def test_attributes_one_row_each() -> None:

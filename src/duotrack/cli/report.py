@@ -44,6 +44,7 @@ def report(
     from duotrack.evaluation.published import published
     from duotrack.evaluation.report import check_out, check_together, write_report
     from duotrack.evaluation.results import read_results
+    from duotrack.evaluation.statements import summary
     from duotrack.evaluation.timing import read_speed
 
     require_matplotlib()  # before minutes are spent on scores
@@ -63,8 +64,7 @@ def report(
     numbers = published(which.name) if with_published else []
     page = write_report(out, scores, speeds=speeds, numbers=numbers, baseline=baseline, overwrite=overwrite)
     for each in scores:
-        normalised = "" if each.NPR is None else f", NPR {100 * each.NPR:.1f}"
-        typer.echo(f"{each.tracker}: PR {100 * each.PR:.1f}{normalised}, SR {100 * each.SR:.1f} ({each.protocol})")
+        typer.echo(summary(each))
     typer.echo(f"report: {page}")
 
 

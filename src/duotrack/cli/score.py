@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from duotrack.datasets.ground_truth import GroundTruth
-    from duotrack.evaluation.longterm import LongTerm
     from duotrack.evaluation.metrics import Rates, Score
     from duotrack.evaluation.protocols import Protocol
     from duotrack.evaluation.results import Results
@@ -65,21 +64,19 @@ def show(
 ) -> None:
     """Score and print: a table, or one JSON object. Measures over confidences are added where there are some."""
     from duotrack.datasets.benchmarks import BENCHMARKS
-    from duotrack.evaluation.longterm import longterm
     from duotrack.evaluation.metrics import score as rate
 
     made = rate(truths, results, rules)
     depth = BENCHMARKS[rules.benchmark].modality == "depth"
-    long = longterm(truths, results) if depth and results.confidences else None
     if as_json:
-        typer.echo(json.dumps(_object(made, long, attributes=attributes, per_sequence=per_sequence)))
+        typer.echo(json.dumps(_object(made, attributes=attributes, per_sequence=per_sequence)))
         return
-    _print(made, long, attributes=attributes, per_sequence=per_sequence)
-    if depth and long is None:
+    _print(made, attributes=attributes, per_sequence=per_sequence)
+    if depth and made.longterm is None:
         typer.echo("no confidence files beside the results: precision, recall and F cannot be given")
 
 
-def _object(made: "Score", long: "LongTerm | None", *, attributes: bool, per_sequence: bool) -> dict[str, Any]:
+def _object(made: "Score", *, attributes: bool, per_sequence: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "benchmark": made.benchmark,
         "tracker": made.tracker,
@@ -90,6 +87,7 @@ def _object(made: "Score", long: "LongTerm | None", *, attributes: bool, per_seq
         "counts": made.counts,
         "notes": list(made.notes),
     }
+    long = made.longterm
     if long is not None:
         found["longterm"] = {"precision": long.precision, "recall": long.recall, "F": long.F, "clipped": long.clipped}
     if attributes:
@@ -104,13 +102,14 @@ def _rates(rates: "Score | Rates") -> dict[str, float | None]:
     return {key: None if value is None or math.isnan(value) else value for key, value in values.items()}
 
 
-def _print(made: "Score", long: "LongTerm | None", *, attributes: bool, per_sequence: bool) -> None:
+def _print(made: "Score", *, attributes: bool, per_sequence: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from duotrack.evaluation.statements import names
+
     console = Console()
-    m = "M" if ": MPR" in made.protocol else ""
-    columns = [f"{m}PR", *(["NPR"] if made.NPR is not None else []), f"{m}SR"]
+    columns = [title for key, title in names(made).items() if getattr(made, key) is not None]
     table = Table(title=f"{made.tracker} on {made.benchmark}", caption=made.protocol, caption_justify="left")
     table.add_column("sequences", justify="right")
     table.add_column("frames", justify="right")
@@ -118,6 +117,7 @@ def _print(made: "Score", long: "LongTerm | None", *, attributes: bool, per_sequ
         table.add_column(column, justify="right")
     table.add_row(str(made.sequences), str(made.frames), *_cells(made))
     console.print(table)
+    long = made.longterm
     if long is not None:
         clipped = "" if long.clipped else " (not clipped to the image: frames are not at hand)"
         console.print(f"long-term: precision {long.precision:.4f}, recall {long.recall:.4f}, F {long.F:.4f}{clipped}")
@@ -149,4 +149,6 @@ def _listed(head: str, rates: "dict[str, Rates]", columns: list[str]) -> "Table"
 
 
 def _cells(rates: "Score | Rates") -> list[str]:
-    return [f"{value:.4f}" for value in (rates.PR, rates.NPR, rates.SR) if value is not None]
+    return [
+        "-" if math.isnan(value) else f"{value:.4f}" for value in (rates.PR, rates.NPR, rates.SR) if value is not None
+    ]

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from duotrack.datasets.benchmarks import Benchmark
-from duotrack.datasets.check_sequence import Finding, Seen, check_sequence, first_few
+from duotrack.datasets.check_sequence import Finding, Seen, check_sequence
 from duotrack.datasets.layouts import locate
-from duotrack.errors import InputError, nearest
+from duotrack.errors import InputError, first_few, nearest
 
 
 @dataclass(frozen=True)

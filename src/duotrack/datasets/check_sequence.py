@@ -14,7 +14,7 @@ from duotrack.datasets.benchmarks import Benchmark
 from duotrack.datasets.headers import read_header
 from duotrack.datasets.layouts import list_images
 from duotrack.datasets.sequence import read_image
-from duotrack.errors import InputError
+from duotrack.errors import InputError, first_few
 from duotrack.images import SUFFIXES
 
 Size = tuple[int, int]
@@ -192,8 +192,3 @@ def _compare_counts(counts: dict[str, int], rows: dict[str, int | None], every: 
 
 def _row(box: NDArray[np.float64]) -> str:
     return ",".join(f"{value:g}" for value in box.tolist())
-
-
-def first_few(names: list[str], count: int = 3) -> str:
-    """The first names, and dots where there are more."""
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

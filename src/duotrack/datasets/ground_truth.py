@@ -15,7 +15,7 @@ from duotrack.datasets.layouts import list_images, locate
 from duotrack.datasets.rows import parse_rows, split_lines
 from duotrack.datasets.sequence import read_image
 from duotrack.datasets.tree import Tree, open_tree
-from duotrack.errors import InputError, nearest
+from duotrack.errors import InputError, first_few, nearest
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def read_ground_truth(
             )
         missing = [name for name in paths if name not in set(kept)]
         if missing:
-            message = f"{root}: {len(missing)} of {len(paths)} sequences have no ground truth: {_first(missing)}"
+            message = f"{root}: {len(missing)} of {len(paths)} sequences have no ground truth: {first_few(missing)}"
             if not allow_missing:
                 raise InputError(f"{message}; complete the copy, or score the rest with --allow-missing")
             log.warning("%s; the rest is scored", message)
@@ -156,7 +156,7 @@ def _boxes(tree: Tree, files: list[str], labels: Labels, *, nan: bool) -> list[N
     parsed = parse_rows(tree.read_all(files), [tree.at(file) for file in files])
     blank = [file for file, rows in zip(files, parsed, strict=True) if rows.blank]
     if blank:
-        log.warning("blank lines between rows, skipped, in %d ground truths: %s", len(blank), _first(blank))
+        log.warning("blank lines between rows, skipped, in %d ground truths: %s", len(blank), first_few(blank))
     for file, rows in zip(files, parsed, strict=True):
         odd = np.flatnonzero(np.isinf(rows.values).any(axis=1) | (np.isnan(rows.values).any(axis=1) & (not nan)))
         if len(odd):
@@ -175,7 +175,7 @@ def _absent(
     missing = [name for name in paths if name not in files]
     if missing:
         raise InputError(
-            f"{tree.root}: {len(missing)} of {len(paths)} sequences have no absence labels: {_first(missing)}; "
+            f"{tree.root}: {len(missing)} of {len(paths)} sequences have no absence labels: {first_few(missing)}; "
             f"{which.title} cannot be scored without ({' or '.join(kind.places[0] for kind in which.absent)})"
         )
     ordered = [files[name] for name in paths]
@@ -210,7 +210,3 @@ def _looked_for(which: Benchmark, paths: Mapping[str, str]) -> str:
     name, path = next(iter(paths.items()), ("<sequence>", "<sequence>"))
     places = [place.format(name=name, path=path) for place in which.labels[0].places[:3]]
     return ", ".join(places)
-
-
-def _first(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

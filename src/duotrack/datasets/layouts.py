@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from duotrack.datasets.annotation import read_boxes
 from duotrack.datasets.sequence import Frames, Sequence
-from duotrack.errors import InputError
+from duotrack.errors import InputError, first_few
 from duotrack.images import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def open_layout(root: str | Path, layout: Layout, *, names: Iterable[str] | None
     missing = [name for name in wanted if name not in folders]
     if missing:
         raise InputError(
-            f"{base}: {len(missing)} of {len(wanted)} sequences are not there: {_first(missing)}; "
+            f"{base}: {len(missing)} of {len(wanted)} sequences are not there: {first_few(missing)}; "
             "is this the right folder, and is the dataset complete?"
         )
     if not wanted:
@@ -101,7 +101,7 @@ def open_layout(root: str | Path, layout: Layout, *, names: Iterable[str] | None
     cut = [remark for _, remark in opened if remark]
     if cut:
         log.warning(
-            "%s: %d sequences have lists of different length, cut to the shortest: %s", base, len(cut), _first(cut)
+            "%s: %d sequences have lists of different length, cut to the shortest: %s", base, len(cut), first_few(cut)
         )
     return [sequence for sequence, _ in opened]
 
@@ -142,7 +142,7 @@ def _found(base: Path, layout: Layout) -> list[str]:
     names = [name for name in folders if any((base / name / part).exists() for part in parts)]
     other = sorted(set(folders) - set(names))
     if other:
-        log.warning("%s: %d folders are no sequences and are left out: %s", base, len(other), _first(other))
+        log.warning("%s: %d folders are no sequences and are left out: %s", base, len(other), first_few(other))
     return names
 
 
@@ -188,10 +188,6 @@ def _numbered(folder: Path, names: tuple[str, ...], numbers: list[int]) -> tuple
     missing = sorted(set(wanted) - set(names))
     if missing:
         raise InputError(
-            f"{folder}: {len(missing)} annotated frames are not there: {_first(missing)}; is the dataset complete?"
+            f"{folder}: {len(missing)} annotated frames are not there: {first_few(missing)}; is the dataset complete?"
         )
     return wanted
-
-
-def _first(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -46,7 +46,7 @@ def compare(truths: Sequence[GroundTruth], results: Results, protocol: Protocol)
     Raises:
         InputError: a result is shorter than its ground truth and the protocol does not allow that.
     """
-    counts = dict.fromkeys(("longer", "shorter", "sparse", "nan", "non_positive", "repaired", "absent"), 0)
+    counts = dict.fromkeys(("longer", "shorter", "sparse", "nan_or_inf", "non_positive", "repaired", "absent"), 0)
     picked = [_rows(truth, results, protocol, counts) for truth in truths]
     lengths = np.array([len(rows) for rows in picked], np.int64)
     sequence = np.repeat(np.arange(len(truths)), lengths)
@@ -56,7 +56,7 @@ def compare(truths: Sequence[GroundTruth], results: Results, protocol: Protocol)
         for side in range(len(truths[0].boxes))
     ]
     boxes = _converted(np.concatenate(picked), results, protocol).T.copy()
-    counts["nan"] = int(np.isnan(boxes).any(axis=0).sum())
+    counts["nan_or_inf"] = int((~np.isfinite(boxes)).any(axis=0).sum())
     counts["non_positive"] = int(((boxes[2] <= 0) | (boxes[3] <= 0)).sum())
     if protocol.first_frame:
         boxes[:, starts] = sides[0][:, starts]

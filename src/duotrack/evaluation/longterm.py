@@ -32,6 +32,14 @@ class LongTerm:
     recalls: Floats
     clipped: bool
 
+    def describe(self) -> str:
+        """One line that belongs beside these numbers: what was done where tools differ."""
+        clipped = "clipped" if self.clipped else "not clipped (frames are not at hand)"
+        return (
+            "long-term: Pr and Re at the confidence threshold where F is largest, means over sequences, boxes "
+            f"{clipped} to the image"
+        )
+
 
 def longterm(ground_truth: Sequence[GroundTruth], results: Results) -> LongTerm:
     """The long-term measures, a mean over the sequences that have a result.
@@ -48,8 +56,8 @@ def longterm(ground_truth: Sequence[GroundTruth], results: Results) -> LongTerm:
     lacking = [truth.name for truth in truths if truth.name not in results.confidences]
     if lacking:
         raise InputError(
-            f"{len(lacking)} of {len(truths)} sequences have no confidence file, such as "
-            f"{lacking[0]}_confidence.value; precision, recall and F need them"
+            f"{results.tracker}: {len(lacking)} of {len(truths)} sequences have no confidence file, such as "
+            f"{lacking[0]}_confidence.value; precision, recall and F need them: complete them, or remove the others"
         )
     pairs = [_sequence(truth, results) for truth in truths]
     thresholds = find_thresholds(np.concatenate([confidence for _, confidence in pairs]))

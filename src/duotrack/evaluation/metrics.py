@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from duotrack.datasets.benchmarks import BENCHMARKS
 from duotrack.datasets.ground_truth import GroundTruth
 from duotrack.evaluation.compare import Floats, Frames, compare
+from duotrack.evaluation.longterm import LongTerm, longterm
 from duotrack.evaluation.protocols import Protocol
 from duotrack.evaluation.results import Results
 
@@ -47,8 +48,9 @@ class Score:
         precision, normalised, success: the curves that they come from.
         per_sequence: each sequence by itself.
         attributes: the same rates over the sequences that have an attribute.
-        counts: what was irregular: missing sequences, rows too many or too few, nan, boxes without size ...
+        counts: what was irregular: missing sequences, rows too many or too few, nan or inf, boxes without size ...
         notes: what was decided, in words.
+        longterm: precision, recall and F of RGB-D tracking, where the results come with confidences.
     """
 
     benchmark: str
@@ -66,13 +68,15 @@ class Score:
     attributes: dict[str, Rates]
     counts: dict[str, int]
     notes: tuple[str, ...]
+    longterm: LongTerm | None = None
 
 
 def score(ground_truth: Sequence[GroundTruth], results: Results, protocol: Protocol) -> Score:
     """The rates of `results`, over the sequences that have one.
 
     Raises:
-        InputError: a result is shorter than its ground truth and the protocol does not allow that.
+        InputError: a result is shorter than its ground truth and the protocol does not allow that, or only some of
+            the sequences of an RGB-D benchmark have confidences.
     """
     truths = [truth for truth in ground_truth if truth.name in results.boxes]
     return summarise(compare(truths, results, protocol), truths, results, protocol)
@@ -99,6 +103,7 @@ def summarise(frames: Frames, truths: Sequence[GroundTruth], results: Results, p
     everything = np.ones(len(truths), np.bool_)
     whole = rates(everything)
     names = BENCHMARKS[protocol.benchmark].attribute_table
+    depth = BENCHMARKS[protocol.benchmark].modality == "depth"
     subsets = {key: np.array([key in truth.attributes for truth in truths]) for key in names}
     return Score(
         benchmark=protocol.benchmark,
@@ -119,6 +124,7 @@ def summarise(frames: Frames, truths: Sequence[GroundTruth], results: Results, p
         attributes={key: rates(subset) for key, subset in subsets.items() if subset.any()},
         counts={**frames.counts, "missing": len(results.missing), "blank_lines": results.blank},
         notes=_notes(results, protocol, len(truths)),
+        longterm=longterm(truths, results) if depth and results.confidences else None,
     )
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duotrack.errors import InputError
 from duotrack.evaluation.published import PublishedNumber
-from duotrack.evaluation.tables import Metric, benchmark_title, known, protocols, ranked
+from duotrack.evaluation.statements import benchmark_title, coverage, longterm_protocol, partial, share, stated
+from duotrack.evaluation.tables import Metric, known, ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +55,29 @@ def normalised_plot(scores: Sequence["Score"]) -> "Figure":
 def success_plot(scores: Sequence["Score"]) -> "Figure":
     """Share of frames whose overlap is above a threshold; SR in the legend."""
     return _curves(scores, "SR", lambda score: score.success, "Overlap threshold", "Success")
+
+
+def longterm_plot(scores: Sequence["Score"]) -> "Figure":
+    """Precision over recall as the confidence threshold falls; a dot where F is largest, and F in the legend."""
+    figure = _figure(7.6, max(4.2, 1.0 + 0.19 * len(scores)))
+    axes = figure.add_subplot()
+    handles, labels = [], []
+    for place, score in enumerate(ranked(scores)):
+        long = score.longterm
+        if long is None:
+            continue
+        look = {**_look(place), "zorder": 3 - place / len(scores)}  # the best on top
+        handles += axes.plot(100 * long.recalls, 100 * long.precisions, **look)
+        axes.plot([100 * long.recall], [100 * long.precision], "o", markersize=6, color=look["color"], zorder=4)
+        labels.append(_named(score, long.F))
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 102)  # room for the line where every box is right
+    axes.set_xlabel("Recall (%)")
+    axes.set_ylabel("Precision (%)")
+    _bare(axes, "both")
+    _title(figure, scores, "F in brackets, at the dots", f"{longterm_protocol(scores)} {coverage(scores)}")
+    _legend(figure, handles, labels)
+    return figure
 
 
 def radar_plot(scores: Sequence["Score"], metric: Metric) -> "Figure":
@@ -193,8 +217,13 @@ def _look(place: int) -> dict[str, Any]:
 
 
 def _label(score: "Score", metric: Metric) -> str:
-    value = known(score, metric)
-    return f"[{'–' if value is None else f'{100 * value:.1f}'}] {_plain(score.tracker)}"
+    return _named(score, known(score, metric))
+
+
+def _named(score: "Score", value: float | None) -> str:
+    """A line of a legend; it says so where the value is not of every sequence."""
+    on = f" ({share(score)})" if partial(score) else ""
+    return f"[{'–' if value is None else f'{100 * value:.1f}'}] {_plain(score.tracker)}{on}"
 
 
 def _plain(name: str) -> str:
@@ -216,12 +245,12 @@ def _legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], tit
     figure.legend(handles, labels, loc="outside right upper", title=title or None, **look)
 
 
-def _title(figure: "Figure", scores: Sequence["Score"], text: str) -> None:
-    """What is shown above, by which protocol below."""
+def _title(figure: "Figure", scores: Sequence["Score"], text: str, statement: str = "") -> None:
+    """What is shown above, by which protocol on which sequences (those of the rates if left out) below."""
     figure.suptitle(
         f"{_plain(benchmark_title(scores[0].benchmark))}: {text}", fontsize=10, x=0.02, horizontalalignment="left"
     )
-    lines = "\n".join(textwrap.wrap(_letters(protocols(scores)), 125))
+    lines = "\n".join(textwrap.wrap(_letters(statement or stated(scores)), 125))
     figure.supxlabel(lines, fontsize=6.5, x=0.02, horizontalalignment="left", color="#555555")
 
 

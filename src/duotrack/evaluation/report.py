@@ -11,19 +11,18 @@ from duotrack.errors import InputError, nearest
 from duotrack.evaluation import plots
 from duotrack.evaluation.html import Section, page
 from duotrack.evaluation.published import PublishedNumber
+from duotrack.evaluation.statements import benchmark_title, coverage, longterm_protocol, protocols, stated
 from duotrack.evaluation.table import Table, to_csv, to_latex
 from duotrack.evaluation.tables import (
     METRICS,
     Metric,
     attribute_table,
-    benchmark_title,
     count_table,
     curve_list,
     extremes,
     known,
     overall_table,
     placing_table,
-    protocols,
     sequence_list,
     sequence_table,
     source_table,
@@ -127,7 +126,7 @@ def _write(
     sections = [_overall(scores, speeds, figures, tables)]
     if numbers:
         placing = placing_table(scores, numbers)
-        caption = f"PR and SR among published numbers. {protocols(scores)}"
+        caption = f"PR and SR among published numbers. {stated(scores)}"
         picture = figures.add("placing", caption, plots.placing_plot(scores, numbers))
         sections.append(
             Section("Among published numbers", _REMARK, (picture,), _kept(tables, placing, source_table(numbers)))
@@ -175,19 +174,24 @@ def _kept(tables: list[Table], *new: Table) -> tuple[Table, ...]:
 def _overall(
     scores: Sequence["Score"], speeds: Mapping[str, "Speed"], figures: _Figures, tables: list[Table]
 ) -> Section:
-    note = protocols(scores)
-    pictures = [figures.add("success", f"Success. {note}", plots.success_plot(scores))]
+    note, on, long = stated(scores), coverage(scores), longterm_protocol(scores)
+    pictures = []
+    if long:
+        pictures.append(
+            figures.add("longterm", f"Precision and recall. {long} {on}".strip(), plots.longterm_plot(scores))
+        )
+    pictures.append(figures.add("success", f"Success. {note}", plots.success_plot(scores)))
     pictures.append(figures.add("precision", f"Precision. {note}", plots.precision_plot(scores)))
     if any(score.normalised is not None for score in scores):
         caption = f"Normalised precision. {note}"
         pictures.append(figures.add("normalised_precision", caption, plots.normalised_plot(scores)))
-    return Section("Overall", "", tuple(pictures), _kept(tables, overall_table(scores, speeds)))
+    return Section("Overall", on, tuple(pictures), _kept(tables, overall_table(scores, speeds)))
 
 
 def _attributes(scores: Sequence["Score"], figures: _Figures, tables: list[Table]) -> Section:
     pictures, made = [], []
     for metric in _attribute_metrics(scores):
-        caption = f"{metric} by attribute. {protocols(scores)}"
+        caption = f"{metric} by attribute. {stated(scores)}"
         pictures.append(figures.add(f"attributes_{metric}", caption, plots.radar_plot(scores, metric)))
         made.append(attribute_table(scores, metric))
     return Section("Attributes", "", tuple(pictures), _kept(tables, *made))
@@ -218,9 +222,10 @@ def _facts(scores: Sequence["Score"]) -> list[tuple[str, str]]:
     return [
         ("Benchmark", benchmark_title(scores[0].benchmark)),
         ("Trackers", ", ".join(score.tracker for score in scores)),
-        ("Sequences", " or ".join(map(str, sequences))),
+        ("Sequences", coverage(scores) or " or ".join(map(str, sequences))),
         ("Frames", " or ".join(map(str, frames))),
         ("Protocol", protocols(scores).removeprefix("Protocol: ")),
+        *([("Long-term", long.removeprefix("Protocol, long-term: "))] if (long := longterm_protocol(scores)) else []),
         ("Files", f"{FIGURES}/ holds the figures as PNG and PDF, {TABLES}/ the tables as CSV and LaTeX"),
         ("Made by", f"duotrack {__version__}"),
     ]

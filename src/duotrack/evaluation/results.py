@@ -14,7 +14,7 @@ from duotrack.boxes import iou_xywh
 from duotrack.datasets.ground_truth import GroundTruth
 from duotrack.datasets.rows import parse_rows, split_lines
 from duotrack.datasets.tree import Tree, open_tree
-from duotrack.errors import InputError, nearest
+from duotrack.errors import InputError, first_few, nearest
 
 BoxFormat = Literal["ltwh", "ltrb", "xywh", "corner"]
 FORMATS: dict[str, str] = {
@@ -81,10 +81,12 @@ def read_results(
         shape, files, notes = _find(tree, names)
         missing = tuple(name for name in names if name not in files)
         if missing:
-            message = f"{path}: {len(missing)} of {len(names)} sequences have no result file: {_first(missing)}"
+            message = f"{path}: {len(missing)} of {len(names)} sequences have no result file: {first_few(missing)}"
             if not allow_missing:
                 raise InputError(f"{message}; complete them, or score the rest with --allow-missing")
-            notes.append(f"{len(missing)} of {len(names)} sequences have no result and are left out: {_first(missing)}")
+            notes.append(
+                f"{len(missing)} of {len(names)} sequences have no result and are left out: {first_few(missing)}"
+            )
         ordered = [name for name in names if name in files]
         texts = tree.read_all(files[name] for name in ordered)
         if shape.endswith("_001.txt"):
@@ -149,7 +151,8 @@ def to_ltwh(rows: NDArray[np.float64], box_format: BoxFormat, *, plus_one: bool 
     if box_format == "xywh":
         return np.concatenate([rows[:, :2] - rows[:, 2:] / 2, rows[:, 2:]], axis=1)
     ends = rows[:, [2, 5]] if box_format == "corner" else rows[:, 2:]  # x1 y1 x2 y1 x2 y2 x1 y2
-    return np.concatenate([rows[:, :2], ends - rows[:, :2] + plus_one], axis=1)
+    with np.errstate(invalid="ignore"):  # inf less inf is nan, and counted as that
+        return np.concatenate([rows[:, :2], ends - rows[:, :2] + plus_one], axis=1)
 
 
 def _find(tree: Tree, names: Sequence[str]) -> tuple[str, dict[str, str], list[str]]:
@@ -158,7 +161,7 @@ def _find(tree: Tree, names: Sequence[str]) -> tuple[str, dict[str, str], list[s
     present = set(found)
     shapes = Counter(shape for file in found for shape in _shapes(file, set(names)))
     if not shapes:
-        listed = f"it has {_first(found)}" if found else "it has no text file"
+        listed = f"it has {first_few(found)}" if found else "it has no text file"
         raise InputError(f"{tree.root}: no result file is there, such as {names[0]}.txt ({listed})")
     shape = max(shapes, key=lambda each: (shapes[each], *(-part for part in _remoteness(each))))
     rival = next((each for each in shapes if each != shape and _rivals(shapes, shape, each)), None)
@@ -178,7 +181,7 @@ def _find(tree: Tree, names: Sequence[str]) -> tuple[str, dict[str, str], list[s
     extra = sorted(present - set(files.values()))
     extra = [file for file in extra if not file.endswith(("_time.txt", *_CONFIDENCES))]
     if extra:
-        notes.append(f"{len(extra)} files belong to no sequence and are not read: {_first(extra)}")
+        notes.append(f"{len(extra)} files belong to no sequence and are not read: {first_few(extra)}")
     return shape, files, notes
 
 
@@ -263,7 +266,3 @@ def _confidences(tree: Tree, files: Mapping[str, str]) -> dict[str, NDArray[np.f
         texts.append(b"\n".join(line if line.strip() else b"nan" for line in lines))  # blank: none in that frame
     parsed = parse_rows(texts, [tree.at(file) for file in found.values()], widths=(1,), row="one confidence")
     return {name: rows.values[:, 0] for name, rows in zip(found, parsed, strict=True)}
-
-
-def _first(names: Sequence[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

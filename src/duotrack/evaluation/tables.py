@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from duotrack.datasets.benchmarks import BENCHMARKS
 from duotrack.evaluation.published import PublishedNumber
+from duotrack.evaluation.statements import longterm_protocol, partial, share, stated
 from duotrack.evaluation.table import Cell, Column, Table
 
 if TYPE_CHECKING:
+    from duotrack.evaluation.compare import Floats
     from duotrack.evaluation.metrics import Rates, Score
     from duotrack.evaluation.timing import Speed
 
@@ -16,40 +17,36 @@ Metric = Literal["PR", "NPR", "SR"]
 METRICS: tuple[Metric, ...] = ("PR", "NPR", "SR")
 
 
-def benchmark_title(name: str) -> str:
-    """A benchmark as papers write it."""
-    return BENCHMARKS[name].title if name in BENCHMARKS else name
-
-
 def ranked(scores: Sequence["Score"]) -> list["Score"]:
-    """The scores by success rate, then precision rate, then name."""
-    return sorted(scores, key=lambda score: (-_key(score.SR), -_key(score.PR), score.tracker))
-
-
-def protocols(scores: Sequence["Score"]) -> str:
-    """The protocol of the scores in a sentence; each with its trackers where there is more than one."""
-    by_protocol: dict[str, list[str]] = {}
-    for score in scores:
-        by_protocol.setdefault(score.protocol, []).append(score.tracker)
-    if len(by_protocol) == 1:
-        return f"Protocol: {next(iter(by_protocol))}."
-    return " ".join(f"Protocol of {', '.join(names)}: {protocol}." for protocol, names in by_protocol.items())
+    """The scores by F where there is one, then success rate, then precision rate, then name."""
+    return sorted(scores, key=lambda score: (-_key(_f(score)), -_key(score.SR), -_key(score.PR), score.tracker))
 
 
 def overall_table(scores: Sequence["Score"], speeds: Mapping[str, "Speed"]) -> Table:
     """One row a tracker, best first."""
     metrics = _metrics(scores)
-    columns = [Column("Tracker"), *(Column(metric, "rate") for metric in metrics)]
+    long = any(score.longterm is not None for score in scores)
+    columns = [Column("Tracker"), *(Column(name, "rate") for name in ("Pr", "Re", "F") if long)]
+    columns += [Column(metric, "rate") for metric in metrics]
     columns += [Column("Sequences", "count"), Column("Frames", "count")]
     columns += [Column("FPS", "number")] if speeds else []
     columns.append(Column("Protocol", spare=True))
+    columns += [Column("Long-term protocol", spare=True)] if long else []
     rows: list[tuple[Cell, ...]] = []
     for score in ranked(scores):
-        row: list[Cell] = [score.tracker, *(known(score, metric) for metric in metrics), score.sequences, score.frames]
+        found = score.longterm
+        row: list[Cell] = [score.tracker]
+        if long:
+            row += [None] * 3 if found is None else [found.precision, found.recall, found.F]
+        row += [*(known(score, metric) for metric in metrics), score.sequences, score.frames]
         if speeds:
             row.append(speeds[score.tracker].fps if score.tracker in speeds else None)
-        rows.append((*row, score.protocol))
-    return Table("overall", "Overall", tuple(columns), tuple(rows), protocols(scores), best="column")
+        row.append(score.protocol)
+        if long:
+            row.append(None if found is None else found.describe())
+        rows.append(tuple(row))
+    note = f"{longterm_protocol(scores)} {stated(scores)}".strip()
+    return Table("overall", "Overall", tuple(columns), tuple(rows), note, best="column")
 
 
 def attribute_table(scores: Sequence["Score"], metric: Metric) -> Table:
@@ -62,7 +59,7 @@ def attribute_table(scores: Sequence["Score"], metric: Metric) -> Table:
         found = [score.attributes.get(name) for score in ordered]
         rows.append((name, max(rates.n for rates in found if rates), *(known(rates, metric) for rates in found)))
     title = f"{metric} by attribute"
-    return Table(f"attributes_{metric}", title, columns, tuple(rows), protocols(scores), best="row")
+    return Table(f"attributes_{metric}", title, columns, tuple(rows), stated(scores), best="row")
 
 
 def sequence_table(scores: Sequence["Score"], metric: Metric, *, baseline: str | None = None) -> Table:
@@ -83,7 +80,7 @@ def sequence_table(scores: Sequence["Score"], metric: Metric, *, baseline: str |
         if len(ordered) > 1:
             row += _comparison(values, baseline)
         rows.append(tuple(row))
-    return Table(f"sequences_{metric}", f"{metric} by sequence", tuple(columns), tuple(rows), protocols(scores))
+    return Table(f"sequences_{metric}", f"{metric} by sequence", tuple(columns), tuple(rows), stated(scores))
 
 
 def extremes(table: Table, count: int = 10) -> list[Table]:
@@ -122,7 +119,7 @@ def sequence_list(scores: Sequence["Score"]) -> Table:
         for score in ranked(scores)
         for name, rates in sorted(score.per_sequence.items())
     )
-    return Table("sequences", "Every sequence", columns, rows, protocols(scores))
+    return Table("sequences", "Every sequence", columns, rows, stated(scores))
 
 
 def curve_list(scores: Sequence["Score"]) -> Table:
@@ -137,15 +134,20 @@ def curve_list(scores: Sequence["Score"]) -> Table:
     rows = tuple(
         (score.tracker, name, float(threshold), float(value), score.protocol)
         for score in ranked(scores)
-        for name, curve in (
-            ("precision", score.precision),
-            ("normalised", score.normalised),
-            ("success", score.success),
-        )
-        if curve is not None
-        for threshold, value in zip(curve.thresholds, curve.values, strict=True)
+        for name, thresholds, values in _lines(score)
+        for threshold, value in zip(thresholds, values, strict=True)
     )
-    return Table("curves", "Curves", columns, rows, protocols(scores))
+    return Table("curves", "Curves", columns, rows, stated(scores))
+
+
+def _lines(score: "Score") -> list[tuple[str, "Floats", "Floats"]]:
+    named = (("precision", score.precision), ("normalised", score.normalised), ("success", score.success))
+    lines = [(name, curve.thresholds, curve.values) for name, curve in named if curve is not None]
+    if score.longterm is not None:
+        long = score.longterm
+        lines += [("Pr by confidence", long.thresholds, long.precisions)]
+        lines += [("Re by confidence", long.thresholds, long.recalls)]
+    return lines
 
 
 def speed_table(speeds: Mapping[str, "Speed"]) -> Table:
@@ -169,7 +171,7 @@ def count_table(scores: Sequence["Score"]) -> Table | None:
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (score.tracker, *(score.counts.get(name, 0) for name in names)) for score in ranked(scores)
     )
-    return Table("counts", "What was met while scoring", columns, rows, protocols(scores))
+    return Table("counts", "What was met while scoring", columns, rows, stated(scores))
 
 
 def placing_table(scores: Sequence["Score"], numbers: Sequence[PublishedNumber]) -> Table:
@@ -182,7 +184,8 @@ def placing_table(scores: Sequence["Score"], numbers: Sequence[PublishedNumber])
     lines: list[tuple[float, float, bool, tuple[Cell, ...]]] = []
     for score in scores:
         rates = [known(score, metric) for metric in metrics]
-        row: tuple[Cell, ...] = (score.tracker, *rates, None, f"Measured here. Protocol: {score.protocol}")
+        on = f" on {share(score)}" if partial(score) else ""
+        row: tuple[Cell, ...] = (score.tracker, *rates, None, f"Measured here{on}. Protocol: {score.protocol}")
         lines.append((-_key(score.SR), -_key(score.PR), False, row))
     for number in numbers:
         row = (number.tracker, *(getattr(number, metric) for metric in metrics), number.fps, _said(number))
@@ -191,7 +194,7 @@ def placing_table(scores: Sequence["Score"], numbers: Sequence[PublishedNumber])
     rows = tuple((place if line[0] <= 0 else None, *line[3]) for place, line in enumerate(lines, start=1))
     marked = frozenset(i for i, line in enumerate(lines) if not line[2])
     note = (
-        f"{protocols(scores)} Published values are quoted as their sources print them, under the protocols of these "
+        f"{stated(scores)} Published values are quoted as their sources print them, under the protocols of these "
         "sources; a tracker that sources report differently has a row for each. Places follow SR."
     )
     return Table("placing", "Among published numbers", columns, rows, note, best="column", marked=marked)
@@ -237,6 +240,10 @@ def _last(titles: Sequence[str], title: str) -> int:
 def _said(number: PublishedNumber) -> str:
     cited = "; ".join(source.short for source in number.sources)
     return f"{cited} ({number.note})" if number.note else cited
+
+
+def _f(score: "Score") -> float | None:
+    return None if score.longterm is None else score.longterm.F
 
 
 def _key(value: Cell) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from duotrack.errors import InputError
+from duotrack.errors import InputError, first_few
 from duotrack.weights.keymap import Shape, shown
 
 _log = logging.getLogger(__name__)
@@ -39,11 +39,8 @@ class KeyReport:
             if keys
         ]
         if self.misshaped:
-            some = ", ".join(
-                f"{shown(key)} wants {list(wanted)}, got {list(got)}" for key, wanted, got in self.misshaped[:3]
-            )
-            more = ", ..." if len(self.misshaped) > 3 else ""
-            parts.append(f"of other shape {len(self.misshaped)}: {some}{more}")
+            some = [f"{shown(key)} wants {list(wanted)}, got {list(got)}" for key, wanted, got in self.misshaped]
+            parts.append(f"of other shape {len(self.misshaped)}: {first_few(some)}")
         return "; ".join(parts) or "every key fits"
 
 
@@ -54,7 +51,7 @@ def _grouped(keys: tuple[str, ...]) -> str:
     largest = sorted(groups.values(), key=len, reverse=True)
     texts = []
     for group in largest[:_FAMILIES]:
-        some = ", ".join(shown(key, 60) for key in group[:_KEYS]) + (", ..." if len(group) > _KEYS else "")
+        some = first_few([shown(key, 60) for key in group], _KEYS)
         texts.append(f"{len(group)} like {some}" if len(group) > _KEYS else some)
     more = f", {len(largest) - _FAMILIES} more families" if len(largest) > _FAMILIES else ""
     return f"{len(keys)} ({'; '.join(texts)}{more})"
