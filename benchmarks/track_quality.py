@@ -22,6 +22,7 @@ from duotrack.boxes import iou_xywh
 from duotrack.datasets.layouts import open_lasher
 from duotrack.datasets.sequence import Sequence
 from duotrack.files import write_text
+from duotrack.models.zoo import model_spec
 
 
 def track(
@@ -30,7 +31,6 @@ def track(
     """One pass over a sequence: boxes against ground truth."""
     import torch
 
-    from duotrack.models.zoo import model_spec
     from duotrack.tracking.load import load_tracker
     from duotrack.tracking.tracker import Tracker
 
@@ -68,8 +68,11 @@ def track(
     }
 
 
-def fit_calibration(results: list[dict[str, Any]]) -> tuple[float, float]:
-    """Logistic regression of "IoU above 0.5" on the logit of the score: (slope, intercept)."""
+def fit_calibration(results: list[dict[str, Any]], present: tuple[float, float]) -> tuple[float, float]:
+    """Logistic regression of "IoU above 0.5" on the logit of the raw score: (slope, intercept).
+
+    `present` is the calibration that the scores went through; the fit on top of it is put together with it.
+    """
     scores = np.concatenate([r["scores"] for r in results])
     good = np.nan_to_num(np.concatenate([r["ious"] for r in results]), nan=0.0) > 0.5
     clipped = np.clip(scores, 1e-6, 1 - 1e-6)
@@ -78,7 +81,7 @@ def fit_calibration(results: list[dict[str, Any]]) -> tuple[float, float]:
     for _ in range(50):  # Newton's method
         p = 1 / (1 + np.exp(-x @ beta))
         beta += np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + 1e-6 * np.eye(2), x.T @ (good - p))
-    return float(beta[0]), float(beta[1])
+    return float(beta[0] * present[0]), float(beta[0] * present[1] + beta[1])
 
 
 def main() -> None:
@@ -119,7 +122,8 @@ def main() -> None:
             auc, iou = (np.nanmean([r[key] for r in group]) for key in ("auc", "iou"))
             print(f"{name:9s} {len(group):4d} sequences  success AUC {auc:.4f}  mean IoU {iou:.4f}")
     if args.calibration:
-        print("calibration (slope, intercept):", fit_calibration(results))
+        present = (1.0, 0.0) if args.untrained else model_spec(args.model).calibration
+        print("calibration (slope, intercept):", fit_calibration(results, present))
         states = np.concatenate([r["states"] for r in results])
         overlap = np.concatenate([r["ious"] for r in results])
         for state in ("tracking", "uncertain", "lost"):

@@ -58,12 +58,12 @@ def check(
     if as_json:
         typer.echo(json.dumps({**asdict(found), "clean": found.clean}, indent=2))
     else:
-        _print(found)
+        _print(found, which.quirks)
     if not found.clean:
         raise typer.Exit(1)
 
 
-def _print(found: "Check") -> None:
+def _print(found: "Check", quirks: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -87,3 +87,5 @@ def _print(found: "Check") -> None:
         soft_wrap=True,
         highlight=False,
     )
+    for quirk in quirks:
+        console.print(f"note: {quirk}", soft_wrap=True, highlight=False, markup=False)

@@ -31,9 +31,8 @@ def demo(
 
     from duotrack.cli.following import follow
     from duotrack.tracking.load import load_tracker
-    from duotrack.video import open_source
+    from duotrack.video import open_sinks, open_source
     from duotrack.video.pictures import draw_strip
-    from duotrack.video.sinks import Sinks
 
     data = files("duotrack").joinpath("demo")
     truth = _read_boxes(data.joinpath(f"{CLIP}.txt").read_text())
@@ -49,10 +48,11 @@ def demo(
         states.append(results[0].state)
 
     with as_file(data.joinpath(f"{CLIP}.mp4")) as clip, open_source(None, clip) as source:
-        assert source.size is not None
-        sinks = Sinks(out, size=source.size, sides=["aux"], fps=source.fps, overwrite=True)
+        sinks = open_sinks(out, source, overwrite=True)
         tracker = load_tracker(model, weights=weights, device=device)
-        summary = follow(source, tracker, [truth[0].tolist()], sinks, sides=["aux"], max_frames=max_frames, watch=watch)
+        summary = follow(
+            source, tracker, [truth[0].tolist()], sinks, sides=source.sides, max_frames=max_frames, watch=watch
+        )
     overlaps = overlap(boxes, truth)
     strip = draw_strip([pair for pair, _ in shown], [results for _, results in shown], out / "strip.png", count=STRIP)
     for line in summary.lines():

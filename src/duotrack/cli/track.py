@@ -99,20 +99,10 @@ def track(
             return
         from duotrack.cli.following import follow
         from duotrack.tracking.load import load_tracker
-        from duotrack.video.sinks import Sinks
+        from duotrack.video import open_sinks
 
         assert out is not None
-        sides = [name for name, given in (("rgb", rgb), ("aux", aux)) if given is not None]
-        assert source.size is not None
-        sinks = Sinks(
-            out,
-            size=source.size,
-            sides=sides,
-            fps=source.fps,
-            objects=len(boxes),
-            overlay=overlay,
-            overwrite=overwrite,
-        )
+        sinks = open_sinks(out, source, objects=len(boxes), overlay=overlay, overwrite=overwrite)
         tracker = load_tracker(
             model,
             weights=weights,
@@ -127,7 +117,7 @@ def track(
         )
         if not as_json:
             typer.echo(source.describe())
-        summary = follow(source, tracker, boxes, sinks, sides=sides, start=start, max_frames=max_frames)
+        summary = follow(source, tracker, boxes, sinks, sides=source.sides, start=start, max_frames=max_frames)
     typer.echo(json.dumps(summary.as_dict()) if as_json else "\n".join(summary.lines()))
     if summary.interrupted and not source.live:
         raise typer.Exit(130)

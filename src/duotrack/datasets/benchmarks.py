@@ -53,7 +53,7 @@ class Benchmark:
         attributes: the packaged table of attributes, or empty.
         sequences, frames: how many there are, as published; None where not known.
         protocols: the presets that it has, its own first.
-        quirks: what surprises, in words.
+        quirks: what surprises, in words; `duotrack data check` says it.
     """
 
     name: str

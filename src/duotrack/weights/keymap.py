@@ -8,7 +8,6 @@ from duotrack.errors import InputError
 Shape = tuple[int, ...]
 
 KINDS = ("duotrack", "ckd-training", "ckd-inference", "ostrack", "droptrack", "mae", "hiera")
-STUDENTS = ("rgb_branch.", "tir_branch.")
 TEACHERS = ("teacher_rgb.", "teacher_tir.", "box_head_v.", "box_head_i.")
 """Key prefixes that only the training form has."""
 VIT = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
