@@ -50,9 +50,7 @@ def demo(
     with as_file(data.joinpath(f"{CLIP}.mp4")) as clip, open_source(None, clip) as source:
         sinks = open_sinks(out, source, overwrite=True)
         tracker = load_tracker(model, weights=weights, device=device)
-        summary = follow(
-            source, tracker, [truth[0].tolist()], sinks, sides=source.sides, max_frames=max_frames, watch=watch
-        )
+        summary = follow(source, tracker, [truth[0].tolist()], sinks, max_frames=max_frames, watch=watch)
     overlaps = overlap(boxes, truth)
     strip = draw_strip([pair for pair, _ in shown], [results for _, results in shown], out / "strip.png", count=STRIP)
     for line in summary.lines():

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from duotrack.errors import InputError
-from duotrack.frames import MODALITIES, FramePair, TrackResult
+from duotrack.frames import FramePair, TrackResult
 from duotrack.tracking.tracker import MultiTracker, Tracker
 from duotrack.video import PairedSource
 from duotrack.video.sinks import Sinks
@@ -66,7 +66,6 @@ def follow(
     boxes: Sequence[Sequence[float]],
     sinks: Sinks,
     *,
-    sides: Sequence[str] = MODALITIES,
     start: int = 0,
     max_frames: int | None = None,
     watch: Watch | None = None,
@@ -77,7 +76,6 @@ def follow(
     process.
 
     Args:
-        sides: the modalities that the source has.
         max_frames: how many frames at most, the first included.
         watch: is shown every frame and its results.
 
@@ -86,7 +84,7 @@ def follow(
     """
     summary = Summary(objects=len(boxes))
     summary.states = [dict.fromkeys(("tracking", "uncertain", "lost"), 0) for _ in boxes]
-    summary.lacking = dict.fromkeys(sides, 0)
+    summary.lacking = dict.fromkeys(source.sides, 0)
     many = MultiTracker(tracker)
     frames = islice(source, start, None if max_frames is None else start + max_frames)
     began = time.perf_counter()

@@ -117,7 +117,7 @@ def track(
         )
         if not as_json:
             typer.echo(source.describe())
-        summary = follow(source, tracker, boxes, sinks, sides=source.sides, start=start, max_frames=max_frames)
+        summary = follow(source, tracker, boxes, sinks, start=start, max_frames=max_frames)
     typer.echo(json.dumps(summary.as_dict()) if as_json else "\n".join(summary.lines()))
     if summary.interrupted and not source.live:
         raise typer.Exit(130)
