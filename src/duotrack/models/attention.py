@@ -79,22 +79,24 @@ class Block(nn.Module):
     def attend(self, tokens: Tensor, *, query: int | None = None) -> tuple[Tensor, Tensor | None]:
         """The attention residual; see `Attention.forward` for `query` and the second result."""
         mixed, row = self.attn(self.norm1(tokens), query=query)
-        return tokens + self._drop(mixed), row
+        return tokens + drop_path(mixed, self.drop_path, self.training), row
 
     def feed(self, tokens: Tensor) -> Tensor:
         """The MLP residual."""
-        return tokens + self._drop(self.mlp(self.norm2(tokens)))
+        return tokens + drop_path(self.mlp(self.norm2(tokens)), self.drop_path, self.training)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Both halves, no elimination: (B, N, C) -> (B, N, C)."""
         return self.feed(self.attend(tokens)[0])
 
-    def _drop(self, residual: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0.0:
-            return residual
-        keep = 1.0 - self.drop_path
-        survives = residual.new_empty(residual.shape[0], 1, 1).bernoulli_(keep)
-        return residual * survives / keep
+
+def drop_path(residual: Tensor, rate: float, training: bool) -> Tensor:
+    """Stochastic depth: in training each sample of (B, N, C) is zero with probability `rate`, the others grow by it."""
+    if not training or rate == 0.0:
+        return residual
+    keep = 1.0 - rate
+    survives = residual.new_empty(residual.shape[0], 1, 1).bernoulli_(keep)
+    return residual * survives / keep
 
 
 def instance_norm(tokens: Tensor, *, axis: int = -2, eps: float = 1e-5) -> Tensor:

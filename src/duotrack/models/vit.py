@@ -1,5 +1,7 @@
 """Vision transformer with joint template/search attention, as in OSTrack (Ye et al., ECCV 2022)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,7 @@ class VisionTransformer(nn.Module):
         template_size, search_size: pixels of the square inputs, multiples of `patch`.
         dim, depth, heads: width, number of blocks, attention heads.
         drop_path: stochastic-depth rate of the last block; it grows linearly from 0 at the first.
+        block: makes one block from dim, heads and drop_path.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class VisionTransformer(nn.Module):
         heads: int = 12,
         patch: int = 16,
         drop_path: float = 0.1,
+        block: Callable[..., nn.Module] = Block,
     ) -> None:
         super().__init__()
         if template_size % patch or search_size % patch:
@@ -53,7 +57,7 @@ class VisionTransformer(nn.Module):
         self.pos_embed_z = nn.Parameter(torch.zeros(1, self.template_grid**2, dim))
         self.pos_embed_x = nn.Parameter(torch.zeros(1, self.search_grid**2, dim))
         rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
-        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, drop_path=rate) for rate in rates)
+        self.blocks = nn.ModuleList(block(dim=dim, heads=heads, drop_path=rate) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         for embedding in (self.cls_token, self.pos_embed, self.pos_embed_z, self.pos_embed_x):
             nn.init.trunc_normal_(embedding, std=0.02)

@@ -11,6 +11,7 @@ from duotrack.errors import InputError, nearest
 from duotrack.models.ckd import CKD
 from duotrack.models.head import CenterHead
 from duotrack.models.hiera import HieraBranch
+from duotrack.models.patrack import AdaptedBlock, PATrack
 from duotrack.models.vit import VisionTransformer
 
 
@@ -72,6 +73,15 @@ def build_ckd_tiny(
         elimination=elimination,
         stages=(1, 3),
         content_only=content_only,
+    )
+
+
+def build_patrack_base(*, drop_path: float = 0.1, routing: str = "released") -> PATrack:
+    """PATrack as published: one ViT-B/16 with adapters for both modalities, template 128, search 256."""
+    return PATrack(
+        backbone=partial(VisionTransformer, drop_path=drop_path, block=AdaptedBlock),
+        head=lambda inputs: CenterHead(inputs=inputs),
+        routing=routing,
     )
 
 
