@@ -1,4 +1,4 @@
-"""The few types that every room shares: modality, frame pair, track result."""
+"""The few types that every room shares: modality, kind, frame pair, track result."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,29 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from duotrack.errors import InputError, nearest
+
 Modality = Literal["rgb", "aux"]
+Kind = Literal["thermal", "depth", "event"]
+"""What the auxiliary frames show."""
 State = Literal["tracking", "uncertain", "lost"]
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB order."""
 
 MODALITIES: tuple[Modality, Modality] = ("rgb", "aux")
+KINDS: tuple[Kind, ...] = ("thermal", "depth", "event")
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        InputError: there is none; names the nearest.
+    """
+    for kind in KINDS:
+        if kind == name:
+            return kind
+    raise InputError(f"modality {name!r} is not one of {', '.join(KINDS)}{nearest(name, list(KINDS))}")
 
 
 def available_modalities(rgb: object | None, aux: object | None) -> tuple[Modality, ...]:

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from duotrack.depth import Colours, check_depth, depth_picture
 from duotrack.errors import InputError
-from duotrack.frames import Image
+from duotrack.frames import Image, Kind
 from duotrack.thermal16 import Thermal16, Thermal16Scaler
 
 log = logging.getLogger(__name__)
@@ -128,20 +129,62 @@ def read_raw(path: Path) -> NDArray[Any] | None:
 
 
 class RgbConverter:
-    """Turns decoded images into (H, W, 3) uint8 RGB and says each kind of conversion once.
+    """Turns decoded images of one stream into (H, W, 3) uint8 RGB and says each kind of conversion once.
 
-    `colour`: whether colour is expected; a grey image is then worth a word (of a thermal stream it is not). Grey images
-    of 16 bits go through one `Thermal16Scaler`, so convert a stream's images in their order.
+    Args:
+        name: what to call the stream in notes and errors.
+        kind: what its images show; None: visible light, where a grey image is worth a word.
+        thermal: how 16-bit grey becomes 8-bit, by one `Thermal16Scaler`: convert a stream's images in their order.
+        depth_colours: order of the channels of rendered depth (`duotrack.depth`).
     """
 
-    def __init__(self, name: str, *, colour: bool = True, thermal: Thermal16 | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        kind: Kind | None = None,
+        thermal: Thermal16 | None = None,
+        depth_colours: Colours = "bgr",
+    ) -> None:
+        self.kind = kind
         self._name = name
-        self._colour = colour
         self._scaler = Thermal16Scaler(thermal)
+        self._depth_colours = depth_colours
         self._said: set[str] = set()
 
-    def __call__(self, raw: NDArray[Any]) -> tuple[Image, str | None]:
-        """One image and a note where this kind of conversion was met for the first time."""
+    def check(self, raw: NDArray[Any]) -> None:
+        """Whether images like this one can be converted.
+
+        Raises:
+            InputError: pixels of a type, or channels, that this kind of image does not have.
+        """
+        if self.kind == "depth":
+            check_depth(raw, self._name)
+            return
+        if raw.dtype not in (np.uint8, np.uint16):
+            raise InputError(
+                f"{self._name}: pixels are {raw.dtype}, expected 8 or 16-bit integers; save them as 16-bit PNG or TIFF"
+            )
+        if self.kind == "event" and raw.dtype == np.uint16:
+            raise InputError(
+                f"{self._name}: pixels have 16 bits; event frames are pictures of 8 bits in which events were drawn: "
+                "render them first"
+            )
+        if raw.ndim == 3 and raw.shape[2] not in (3, 4):
+            raise InputError(
+                f"{self._name}: images have {raw.shape[2]} channels, expected 1, 3 or 4; convert them to RGB"
+            )
+
+    def __call__(self, raw: NDArray[Any]) -> tuple[Image | None, str | None]:
+        """One image, None where it holds nothing, and a note where this kind of conversion was met for the first time.
+
+        An image that holds nothing has a note every time. Raises as `check`.
+        """
+        self.check(raw)
+        if self.kind == "depth":
+            picture, remark = depth_picture(raw, self._name, colours=self._depth_colours)
+            note = self._note([remark] if remark else [])
+            return picture, f"{self._name}: {remark}" if picture is None else note
         kinds = []
         if raw.dtype == np.uint16:
             grey = raw.ndim == 2
@@ -149,27 +192,22 @@ class RgbConverter:
                 "16-bit grey, scaled to 8 bits by running percentiles" if grey else "16-bit colour, reduced to 8 bits"
             )
             raw = self._scaler(raw) if grey else (raw >> 8).astype(np.uint8)
-        elif raw.dtype != np.uint8:
-            raise InputError(
-                f"{self._name}: pixels are {raw.dtype}, expected 8 or 16-bit integers; save them as 16-bit PNG or TIFF"
-            )
         if raw.ndim == 2:
-            if self._colour and not kinds:
+            if self.kind is None and not kinds:
                 kinds.append("grey where colour is expected, the one channel is used three times")
             image = cv2.cvtColor(raw, cv2.COLOR_GRAY2RGB)
         elif raw.shape[2] == 4:
             kinds.append("has transparency, which is dropped")
             image = cv2.cvtColor(raw, cv2.COLOR_BGRA2RGB)
-        elif raw.shape[2] == 3:
-            image = cv2.cvtColor(raw, cv2.COLOR_BGR2RGB)
         else:
-            raise InputError(
-                f"{self._name}: images have {raw.shape[2]} channels, expected 1, 3 or 4; convert them to RGB"
-            )
+            image = cv2.cvtColor(raw, cv2.COLOR_BGR2RGB)
+        return np.asarray(image, np.uint8), self._note(kinds)
+
+    def _note(self, kinds: list[str]) -> str | None:
         new = [kind for kind in kinds if kind not in self._said]
         self._said.update(new)
         if not new:
-            return np.asarray(image, np.uint8), None
+            return None
         note = f"{self._name}: {'; '.join(new)}"
-        log.log(logging.WARNING if self._colour else logging.INFO, note)
-        return np.asarray(image, np.uint8), note
+        log.log(logging.WARNING if self.kind in (None, "depth") else logging.INFO, note)
+        return note

@@ -66,7 +66,7 @@ def test_sparse_labels_keep_every_frame(tmp_path: Path) -> None:
 
 
 def test_absent_targets_of_depth_sequences(tmp_path: Path) -> None:
-    folder = write_sequence(tmp_path, "bag01_indoor", 3, boxes="1,2,3,4\nnan,nan,nan,nan\n5,6,7,8\n")
+    folder = write_sequence(tmp_path, "bag01_indoor", 3, boxes="1,2,13,14\nnan,nan,nan,nan\n5,6,17,18\n")
     (folder / "visible").rename(folder / "color")
     (folder / "infrared").rename(folder / "depth")
     (folder / "init.txt").rename(folder / "groundtruth.txt")

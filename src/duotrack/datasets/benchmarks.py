@@ -5,16 +5,25 @@ Sources: docs/specs/evaluation.md, sections 2 and 4; docs/specs/ckd.md, section 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
-from duotrack.datasets.layouts import GTOT, LASHER, Layout, open_layout, packaged_lines
+from duotrack.datasets.layouts import (
+    DEPTHTRACK,
+    GTOT,
+    LASHER,
+    RGBD1K,
+    VISEVENT,
+    Layout,
+    open_layout,
+    own_layout,
+    packaged_lines,
+)
 from duotrack.datasets.sequence import Sequence
+from duotrack.depth import Colours
 from duotrack.errors import InputError, nearest
-
-Modality = Literal["thermal", "event", "depth"]
+from duotrack.frames import Kind
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,7 @@ class Benchmark:
     Attributes:
         name: as the command line takes it.
         title: as papers write it; also the top folder of a text-only archive.
-        modality: what the auxiliary frames show.
-        layout: where the frames of a sequence lie.
+        layout: where the frames of a sequence lie, and what the auxiliary ones show.
         labels: one ground truth, or one a modality (visible first) where the target was annotated in both.
         split: the packaged list of sequences; empty where a copy's own folders say it.
         lists: files of a copy that name its sequences; they win over `split`.
@@ -58,7 +66,6 @@ class Benchmark:
 
     name: str
     title: str
-    modality: Modality
     layout: Layout
     labels: tuple[Labels, ...]
     split: str = ""
@@ -69,6 +76,11 @@ class Benchmark:
     frames: int | None = None
     protocols: tuple[str, ...] = ("toolkit", "matlab", "plain")
     quirks: tuple[str, ...] = ()
+
+    @property
+    def modality(self) -> Kind:
+        """What the auxiliary frames show."""
+        return self.layout.kind
 
     @cached_property
     def paths(self) -> dict[str, str]:
@@ -90,7 +102,6 @@ _VTUAV_QUIRKS = (
     "annotated every ten frames: results of every frame are compared on those only",
     "rules unverified: the official tools could not be read; thresholds as in RGBT234",
 )
-_DEPTH = Layout(rgb="color", aux="depth", boxes="groundtruth.txt", nan=True, places=("{name}", "test/{name}"))
 
 
 def _vtuav(short: str, folder: str) -> tuple[Layout, tuple[Labels, ...]]:
@@ -106,7 +117,6 @@ _ALL = (
     Benchmark(
         name="gtot",
         title="GTOT",
-        modality="thermal",
         layout=GTOT,
         labels=tuple(
             Labels((f"{{name}}/groundTruth_{side}.txt", f"groundtruth/{{name}}/groundTruth_{side}.txt"), corners=True)
@@ -122,7 +132,6 @@ _ALL = (
     Benchmark(
         name="rgbt210",
         title="RGBT210",
-        modality="thermal",
         layout=LASHER,
         labels=(Labels(("{name}/init.txt", "groundtruth/{name}/init.txt")),),
         split="rgbt210",
@@ -135,7 +144,6 @@ _ALL = (
     Benchmark(
         name="rgbt234",
         title="RGBT234",
-        modality="thermal",
         layout=LASHER,
         labels=tuple(
             Labels((f"{{name}}/{side}.txt", f"rgbt234_gt/{{name}}/{side}.txt")) for side in ("visible", "infrared")
@@ -150,7 +158,6 @@ _ALL = (
     Benchmark(
         name="lasher",
         title="LasHeR",
-        modality="thermal",
         layout=Layout(places=("{name}", "testingset/{name}", "TestingSet/{name}")),
         labels=(Labels(("{name}/init.txt", "lasher_gt/{name}.txt", "testingset/{name}/init.txt")),),
         split="lasher_test",
@@ -163,7 +170,6 @@ _ALL = (
     Benchmark(
         name="lasher-train",
         title="LasHeR",
-        modality="thermal",
         layout=Layout(places=("{name}", "trainingset/{name}", "TrainingSet/{name}")),
         labels=(Labels(("{name}/init.txt", "lasher_gt/{name}.txt", "trainingset/{name}/init.txt")),),
         split="lasher_train",
@@ -174,7 +180,6 @@ _ALL = (
     Benchmark(
         name="vtuav-st",
         title="VTUAV",
-        modality="thermal",
         layout=_ST[0],
         labels=_ST[1],
         split="vtuav_st_test",
@@ -186,7 +191,6 @@ _ALL = (
     Benchmark(
         name="vtuav-lt",
         title="VTUAV",
-        modality="thermal",
         layout=_LT[0],
         labels=_LT[1],
         split="vtuav_lt_test",
@@ -198,8 +202,7 @@ _ALL = (
     Benchmark(
         name="visevent",
         title="VisEvent",
-        modality="event",
-        layout=Layout(rgb="vis_imgs", aux="event_imgs", boxes="groundtruth.txt", places=("{name}", "test/{name}")),
+        layout=VISEVENT,
         labels=(Labels(("gt_rect/{name}.txt", "{name}/groundtruth.txt", "test/{name}/groundtruth.txt")),),
         # two sources of the flags with opposite meaning: the evaluation tool's files and those of the data set
         absent=(
@@ -220,8 +223,7 @@ _ALL = (
     Benchmark(
         name="depthtrack",
         title="DepthTrack",
-        modality="depth",
-        layout=_DEPTH,
+        layout=DEPTHTRACK,
         labels=(Labels(("{name}/groundtruth.txt", "test/{name}/groundtruth.txt", "Test/{name}/groundtruth.txt")),),
         split="depthtrack_test",
         lists=("list.txt",),
@@ -232,8 +234,7 @@ _ALL = (
     Benchmark(
         name="rgbd1k",
         title="RGBD1K",
-        modality="depth",
-        layout=_DEPTH,
+        layout=RGBD1K,
         labels=(Labels(("{name}/groundtruth.txt", "test/{name}/groundtruth.txt")),),
         lists=("list.txt",),
         protocols=("plain",),
@@ -242,7 +243,6 @@ _ALL = (
     Benchmark(
         name="folder",
         title="folder",
-        modality="thermal",
         layout=LASHER,
         labels=(Labels(("{name}/init.txt", "{name}/groundtruth.txt", "{name}.txt")),),
         protocols=("plain", "toolkit"),
@@ -264,21 +264,38 @@ def benchmark(name: str) -> Benchmark:
     return found
 
 
-def open_benchmark(which: Benchmark, root: str | Path, *, names: Iterable[str] | None = None) -> list[Sequence]:
+def showing(which: Benchmark, kind: Kind | None) -> Benchmark:
+    """The benchmark, where its auxiliary frames show `kind` or `kind` is None; a folder of one's own may show any.
+
+    Raises:
+        InputError: they show something else.
+    """
+    if kind is None or kind == which.modality:
+        return which
+    if which.name == "folder":
+        return replace(which, layout=own_layout(kind))
+    raise InputError(f"{which.title} is RGB and {which.modality}, not {kind}; leave --modality out")
+
+
+def open_benchmark(
+    which: Benchmark, root: str | Path, *, names: Iterable[str] | None = None, depth_colours: Colours = "bgr"
+) -> list[Sequence]:
     """The sequences of a copy of the benchmark with their frames, in the order of its list.
 
     Args:
         which: the benchmark.
         root: the copy.
         names: the sequences to take; None for all.
+        depth_colours: how depth is rendered.
 
     Raises:
         InputError: as `open_layout`; a name that is not in the benchmark's list.
     """
     if names is None:
-        return open_layout(root, which.layout, names=which.paths.values() or None)
+        return open_layout(root, which.layout, names=which.paths.values() or None, depth_colours=depth_colours)
     wanted = list(names)
     unknown = [name for name in wanted if which.paths and name not in which.paths]
     if unknown:
         raise InputError(f"{which.name} has no sequence {unknown[0]!r}{nearest(unknown[0], list(which.paths))}")
-    return open_layout(root, which.layout, names=[which.paths.get(name, name) for name in wanted])
+    paths = [which.paths.get(name, name) for name in wanted]
+    return open_layout(root, which.layout, names=paths, depth_colours=depth_colours)

@@ -13,8 +13,10 @@ from duotrack.datasets.annotation import read_boxes
 from duotrack.datasets.benchmarks import Benchmark
 from duotrack.datasets.headers import read_header
 from duotrack.datasets.layouts import list_images
-from duotrack.datasets.sequence import read_image
+from duotrack.datasets.sequence import read_picture
+from duotrack.depth import NOTHING
 from duotrack.errors import InputError, first_few
+from duotrack.frames import Image, Kind
 from duotrack.images import SUFFIXES
 
 Size = tuple[int, int]
@@ -65,7 +67,8 @@ def check_sequence(which: Benchmark, root: Path, name: str, path: str, folder: P
         names = listed[part] = list_images(folder / part)
         counts[part] = len(names)
         _look_at_names(folder / part, names, say, order_matters=own)
-        size = _look_at_images(folder / part, names, say, quick=quick)
+        kind = which.modality if part == which.layout.aux else None
+        size = _look_at_images(folder / part, names, say, quick=quick, kind=kind)
         if size is not None:
             sizes[part] = size
     if not listed:
@@ -115,26 +118,51 @@ def _look_at_names(folder: Path, names: tuple[str, ...], say: Say, *, order_matt
         say("names", f"numbers jump {jumps} times in {part}/, first from {names[at]} to {names[at + 1]}", wrong=False)
 
 
-def _look_at_images(folder: Path, names: tuple[str, ...], say: Say, *, quick: bool) -> Size | None:
+def _look_at_images(folder: Path, names: tuple[str, ...], say: Say, *, quick: bool, kind: Kind | None) -> Size | None:
     """The size of the images, of the first one where they differ."""
     broken: list[str] = []
+    wrong: list[str] = []
+    empty: list[str] = []
+    even: list[str] = []
     sizes: dict[Size, str] = {}
     for name in names:
         header = read_header(folder / name)
         size = header.size
         if not quick:
-            image = read_image(folder / name)
-            size = None if image is None else (image.shape[1], image.shape[0])
+            try:
+                image, note = read_picture(folder / name, kind)
+            except InputError as error:
+                wrong.append(str(error))
+                continue
+            if note is not None and note.endswith(NOTHING):
+                empty.append(name)
+            elif image is None:
+                size = None
+            else:
+                size = (image.shape[1], image.shape[0])
+                even += [name] if kind == "depth" and _is_even(image) else []
         if size is None or not header.whole:
             broken.append(name)
         else:
             sizes.setdefault(size, name)
     if broken:
         say("images", f"{len(broken)} of {len(names)} in {folder.name}/ are damaged or no image: {first_few(broken)}")
+    if wrong:
+        say("pixels", f"{len(wrong)} of {len(names)} in {folder.name}/ cannot be used: {wrong[0]}")
+    if empty:
+        detail = f"{len(empty)} of {len(names)} in {folder.name}/ are all zero and count as missing: {first_few(empty)}"
+        say("depth", detail, wrong=False)
+    if even:
+        detail = f"{len(even)} of {len(names)} in {folder.name}/ render to one colour: {first_few(even)}"
+        say("depth", detail, wrong=False)
     if len(sizes) > 1:
         shown = ", ".join(f"{width}x{height} ({name}, ...)" for (width, height), name in list(sizes.items())[:3])
         say("size", f"the images of {folder.name}/ differ: {shown}")
     return next(iter(sizes), None)
+
+
+def _is_even(image: Image) -> bool:
+    return bool((image == image[0, 0]).all())
 
 
 def _look_at_boxes(path: Path, say: Say, *, nan: bool, size: Size | None) -> int | None:

@@ -7,7 +7,10 @@ from duotrack.datasets.sequence import Frames, Sequence
 
 
 def fingerprint(sequences: Iterable[Sequence]) -> str:
-    """SHA-256 (hex) over names, frame names, boxes, and the file sizes of each first, middle and last frame.
+    """SHA-256 (hex) over names, frame names, boxes, what is known beside them, and some file sizes of each sequence.
+
+    Sizes are those of the first, the middle and the last frame. How auxiliary frames are read counts where they are not
+    thermal.
 
     Equal data in equal order give equal fingerprints wherever they lie on disk. Not every file is looked at, so
     that it takes about a second for LasHeR. A file that is not there counts as size -1.
@@ -16,6 +19,9 @@ def fingerprint(sequences: Iterable[Sequence]) -> str:
     for sequence in sequences:
         digest.update(f"{sequence.name}\0{len(sequence)}\0".encode())
         digest.update(sequence.boxes.astype("<f8").tobytes())
+        if sequence.kind != "thermal":
+            digest.update(f"{sequence.kind}\0{sequence.depth_colours}\0{sequence.min_side}\0".encode())
+            digest.update(b"none" if sequence.labelled is None else sequence.labelled.tobytes())
         for frames in (sequence.rgb, sequence.aux):
             digest.update(b"none" if frames is None else _frames(frames))
     return digest.hexdigest()

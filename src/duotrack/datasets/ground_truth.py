@@ -13,7 +13,7 @@ from duotrack.datasets.annotation import enclosing
 from duotrack.datasets.benchmarks import Benchmark, Labels
 from duotrack.datasets.layouts import list_images, locate
 from duotrack.datasets.rows import parse_rows, split_lines
-from duotrack.datasets.sequence import read_image
+from duotrack.datasets.sequence import read_picture
 from duotrack.datasets.tree import Tree, open_tree
 from duotrack.errors import InputError, first_few, nearest
 
@@ -200,7 +200,7 @@ def _sizes(which: Benchmark, root: Path, paths: Mapping[str, str]) -> dict[str, 
     for name, path in paths.items():
         side = folders[path] / which.layout.rgb if path in folders else None
         names = list_images(side) if side is not None and side.is_dir() else ()
-        image = read_image(side / names[0]) if side is not None and names else None
+        image = read_picture(side / names[0])[0] if side is not None and names else None
         if image is not None:
             sizes[name] = (image.shape[1], image.shape[0])
     return sizes

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duotrack.datasets.annotation import read_boxes
+from duotrack.datasets.rows import parse_rows
 from duotrack.datasets.sequence import Frames, Sequence
+from duotrack.depth import Colours
 from duotrack.errors import InputError, first_few
+from duotrack.frames import Kind
 from duotrack.images import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,11 @@ class Layout:
     all but the first where a sequence has one box.
 
     Attributes:
+        kind: what the auxiliary frames show.
+        same_names: a frame's auxiliary image has its name, without suffix; one that is not there is a missing side.
+            Otherwise the k-th of one folder goes with the k-th of the other.
+        min_side: boxes whose sides exceed this serve in training.
+        present: a file of one 1 (target present) or 0 a frame, which training heeds where it is there.
         places: where a sequence may lie below the prefix: `{name}`, or `{path}` for a name with a folder before it.
             The place that has the most sequences is taken.
         nan: whether box rows may be nan: target absent.
@@ -47,6 +55,14 @@ class Layout:
     places: tuple[str, ...] = ("{name}",)
     every: int = 1
     nan: bool = False
+    kind: Kind = "thermal"
+    same_names: bool = False
+    min_side: float = 0.0
+    present: str = ""
+
+
+def _places(*folders: str) -> tuple[str, ...]:
+    return ("{name}", *(f"{folder}/{{name}}" for folder in folders))
 
 
 def packaged_lines(name: str) -> list[str]:
@@ -69,17 +85,42 @@ def vtuav_train_layout() -> Layout:
 LASHER = Layout()
 """LasHeR, RGBT210, RGBT234, and any folder of your own that is laid out like them."""
 GTOT = Layout(rgb="v", aux="i")
+# docs/specs/patrack.md, section 3
+_DEPTH = Layout(rgb="color", aux="depth", boxes="groundtruth.txt", nan=True, kind="depth", same_names=True)
+DEPTHTRACK = replace(_DEPTH, min_side=10.0, places=_places("test", "Test", "Train", "train", "Validation"))
+RGBD1K = replace(_DEPTH, places=_places("test", "Test"))
+RGBD1K_TRAIN = replace(_DEPTH, boxes="groundtruth_rect.txt", places=("{path}", "train/{path}", "{name}"))
+VISEVENT = Layout(
+    rgb="vis_imgs",
+    aux="event_imgs",
+    boxes="groundtruth.txt",
+    kind="event",
+    same_names=True,
+    min_side=5.0,
+    present="absent_label.txt",
+    places=_places("test", "train"),
+)
 
 
-def open_layout(root: str | Path, layout: Layout, *, names: Iterable[str] | None = None) -> list[Sequence]:
+def own_layout(kind: Kind) -> Layout:
+    """A folder of your own: as LasHeR, with the auxiliary frames in `infrared`, `depth` or `event`."""
+    return LASHER if kind == "thermal" else replace(LASHER, aux=kind, kind=kind)
+
+
+def open_layout(
+    root: str | Path, layout: Layout, *, names: Iterable[str] | None = None, depth_colours: Colours = "bgr"
+) -> list[Sequence]:
     """The sequences under `root`, in the order of `names`; all folders, sorted, where `names` is None.
 
     A name may have a folder before it, as `pack/name`: the sequence is called by its last part.
 
-    A sequence may lack the folder of one modality. Lists of different lengths are cut to the shortest, said in the log.
+    A sequence may lack the folder of one modality. Lists of different lengths are cut to the shortest, said in the log;
+    auxiliary images that are not there, of a layout with `same_names`, are said as well. `depth_colours`: how depth is
+    rendered.
 
     Raises:
-        InputError: no such root, sequences missing, no frames of either modality, a bad box file.
+        InputError: no such root, sequences missing, no frames of either modality, a bad box file, names of the two
+            modalities that have nothing in common.
     """
     base = Path(root) / layout.prefix
     if not base.is_dir():
@@ -97,13 +138,18 @@ def open_layout(root: str | Path, layout: Layout, *, names: Iterable[str] | None
             f"{base}: holds no sequence; one is a folder with {layout.boxes} and {layout.rgb}/ or {layout.aux}/"
         )
     with ThreadPoolExecutor(8) as pool:  # listing is waiting, above all on a network drive
-        opened = list(pool.map(lambda name: _open(folders[name], layout), wanted))
-    cut = [remark for _, remark in opened if remark]
-    if cut:
-        log.warning(
-            "%s: %d sequences have lists of different length, cut to the shortest: %s", base, len(cut), first_few(cut)
-        )
+        opened = list(pool.map(lambda name: _open(folders[name], layout, depth_colours), wanted))
+    for key, words in _REMARKS.items():
+        said = [remarks[key] for _, remarks in opened if key in remarks]
+        if said:
+            log.warning("%s: %d sequences %s: %s", base, len(said), words, first_few(said))
     return [sequence for sequence, _ in opened]
+
+
+_REMARKS = {
+    "lengths": "have lists of different length, cut to the shortest",
+    "partners": "have auxiliary frames that are not one for each visible frame; those that lack count as missing",
+}
 
 
 def locate(base: Path, layout: Layout, names: Iterable[str]) -> dict[str, Path]:
@@ -146,9 +192,11 @@ def _found(base: Path, layout: Layout) -> list[str]:
     return names
 
 
-def _open(folder: Path, layout: Layout) -> tuple[Sequence, str]:
+def _open(folder: Path, layout: Layout, depth_colours: Colours) -> tuple[Sequence, dict[str, str]]:
+    """The sequence and what is to be said of it, by the keys of `_REMARKS`."""
     boxes = read_boxes(folder / layout.boxes, nan=layout.nan)
     start = layout.starts.get(folder.name, 0)
+    remarks: dict[str, str] = {}
     sides: list[Frames | None] = []
     for part in (layout.rgb, layout.aux):
         if not (folder / part).is_dir():
@@ -163,17 +211,53 @@ def _open(folder: Path, layout: Layout) -> tuple[Sequence, str]:
             )
         sides.append(Frames(folder / part, names))
     rgb, aux = sides
+    if layout.same_names and rgb is not None and aux is not None:
+        partners, lacking = _partners(rgb, aux)
+        if lacking or len(aux) != len(rgb):
+            counts = f"{len(rgb)} and {len(aux)}, {lacking} lack"
+            remarks["partners"] = f"{folder.name} ({layout.rgb} and {layout.aux} {counts})"
+        aux = partners
     if layout.every != 1 or len(boxes) == 1:  # a first box alone: the frames are there to be tracked
-        boxes = _spread(boxes, layout.every, min((len(side) for side in sides if side is not None), default=0))
-    counts = {"boxes": len(boxes)} | {side.folder.name: len(side) for side in (rgb, aux) if side is not None}
-    if len(counts) == 1:
+        boxes = _spread(boxes, layout.every, min((len(side) for side in (rgb, aux) if side is not None), default=0))
+    lengths = {"boxes": len(boxes)} | {side.folder.name: len(side) for side in (rgb, aux) if side is not None}
+    if len(lengths) == 1:
         raise InputError(f"{folder}: neither {layout.rgb}/ nor {layout.aux}/ is there; a sequence needs at least one")
-    shortest = min(counts.values())
-    remark = (
-        "" if len(set(counts.values())) == 1 else f"{folder.name} ({', '.join(f'{k} {v}' for k, v in counts.items())})"
-    )
+    shortest = min(lengths.values())
+    if len(set(lengths.values())) > 1:
+        remarks["lengths"] = f"{folder.name} ({', '.join(f'{k} {v}' for k, v in lengths.items())})"
     cut = [None if side is None else side[:shortest] for side in (rgb, aux)]
-    return Sequence(folder.name, cut[0], cut[1], boxes[:shortest]), remark
+    sequence = Sequence(
+        folder.name,
+        cut[0],
+        cut[1],
+        boxes[:shortest],
+        kind=layout.kind,
+        depth_colours=depth_colours,
+        labelled=_labelled(folder / layout.present, len(boxes), shortest) if layout.present else None,
+        min_side=layout.min_side,
+    )
+    return sequence, remarks
+
+
+def _partners(rgb: Frames, aux: Frames) -> tuple[Frames, int]:
+    """The auxiliary images by the names of the visible ones, and how many of them are not there."""
+    by_stem = {Path(name).stem: name for name in aux.names}
+    lacking = sum(Path(name).stem not in by_stem for name in rgb.names)
+    if lacking == len(rgb):
+        raise InputError(
+            f"{aux.folder}: no image has the name of one in {rgb.folder.name}/ ({aux.names[0]}, {rgb.names[0]}); "
+            "frames that belong together share a name"
+        )
+    return Frames(aux.folder, tuple(by_stem.get(Path(name).stem, name) for name in rgb.names)), lacking
+
+
+def _labelled(path: Path, boxes: int, frames: int) -> NDArray[np.bool_] | None:
+    if not path.is_file():
+        return None
+    (rows,) = parse_rows([path.read_bytes()], [str(path)], widths=(1,), row="0 or 1")
+    if len(rows.values) != boxes or not np.isin(rows.values, (0, 1)).all():
+        raise InputError(f"{path}: {len(rows.values)} labels for {boxes} boxes; it should be one 0 or 1 each")
+    return np.asarray(rows.values[:frames, 0] == 1)
 
 
 def _spread(boxes: NDArray[np.float64], every: int, frames: int) -> NDArray[np.float64]:

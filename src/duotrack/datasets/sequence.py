@@ -9,7 +9,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from duotrack.frames import FramePair, Image
+from duotrack.depth import Colours, depth_picture
+from duotrack.frames import FramePair, Image, Kind
 from duotrack.images import RgbConverter, read_raw
 
 
@@ -39,18 +40,25 @@ class Frames(ABCSequence[Path]):
 class Sequence:
     """One annotated sequence; a modality that was not recorded is None, but never both.
 
-    `boxes` is (N, 4) float64 x, y, w, h in pixels of both modalities; frame i of `rgb` and `aux` shows box i.
+    `boxes` is (N, 4) float64 x, y, w, h in pixels of both modalities; frame i of `rgb` and `aux` shows box i. `kind` is
+    what `aux` shows, `depth_colours` how depth is rendered. `labelled` (N,) says where labels beside the boxes call
+    the target present, None where there are none; boxes are of use in training where both sides exceed `min_side`.
     """
 
     name: str
     rgb: Frames | None
     aux: Frames | None
     boxes: NDArray[np.float64]
+    kind: Kind = "thermal"
+    depth_colours: Colours = "bgr"
+    labelled: NDArray[np.bool_] | None = None
+    min_side: float = 0.0
 
     @cached_property
     def visible(self) -> NDArray[np.bool_]:
-        """(N,) where the target is annotated: positive width and height (docs/specs/ckd.md, section 3.3)."""
-        return (self.boxes[:, 2] > 0) & (self.boxes[:, 3] > 0)
+        """(N,) where a target can be taken for training (docs/specs/ckd.md, section 3.3; patrack.md, section 3)."""
+        large = (self.boxes[:, 2] > self.min_side) & (self.boxes[:, 3] > self.min_side)
+        return large if self.labelled is None else large & self.labelled
 
     def __len__(self) -> int:
         """The number of frames."""
@@ -66,25 +74,34 @@ class Sequence:
             raise IndexError(f"{self.name}: frame {index} asked for, it has {len(self)}")
         images: list[Image | None] = []
         notes: list[str] = []
-        for modality, frames in (("rgb", self.rgb), ("aux", self.aux)):
-            image = None if frames is None else read_image(frames[index])
-            if frames is not None and image is None:
-                notes.append(f"{modality}: cannot read {frames[index]}; the frame counts as missing")
+        for modality, frames, kind in (("rgb", self.rgb, None), ("aux", self.aux, self.kind)):
+            image = None
+            if frames is not None:
+                image, note = read_picture(frames[index], kind, depth_colours=self.depth_colours)
+                notes += [f"{modality}: {note}"] if note else []
             images.append(image)
         return FramePair(index=index, rgb=images[0], aux=images[1], notes=tuple(notes))
 
 
-def read_image(path: Path) -> Image | None:
-    """An image file as (H, W, 3) uint8 RGB; None where it is absent, damaged or no image.
+def read_picture(
+    path: Path, kind: Kind | None = None, *, depth_colours: Colours = "bgr"
+) -> tuple[Image | None, str | None]:
+    """An image file as (H, W, 3) uint8 RGB, None where it is absent, damaged or holds nothing; and why it is None.
 
-    16-bit grey is scaled between percentiles of the image itself: frames are read in any order here, so the running
-    ones of a video are not at hand.
+    `kind` is what it shows, None for visible light. 16-bit grey, except depth, is scaled between percentiles of the
+    image itself: frames are read in any order here, so the running ones of a video are not at hand.
 
     Raises:
-        InputError: an image of an unreasonable size or of pixels that are no integers.
+        InputError: an image of an unreasonable size or of pixels that this kind does not have.
     """
     try:
         raw = read_raw(path)
     except OSError:
-        return None
-    return None if raw is None else RgbConverter(str(path), colour=False)(raw)[0]
+        raw = None
+    if raw is None:
+        return None, f"cannot read {path}; the frame counts as missing"
+    if kind == "depth":
+        image, remark = depth_picture(raw, str(path), colours=depth_colours)
+        return image, f"{path}: {remark}" if image is None else None
+    # as thermal, whatever it is: a word about grey images would be said of each one anew
+    return RgbConverter(str(path), kind=kind or "thermal")(raw)[0], None

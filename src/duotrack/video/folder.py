@@ -7,7 +7,6 @@ from pathlib import Path
 
 from duotrack.errors import InputError
 from duotrack.images import SUFFIXES, RgbConverter, read_raw
-from duotrack.thermal16 import Thermal16
 from duotrack.video.stream import Frame, Stream
 
 log = logging.getLogger(__name__)
@@ -25,17 +24,14 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: (natural_key(path.name), path.name))
 
 
-def open_folder(
-    path: Path, *, name: str, fps: float | None = None, colour: bool = True, thermal: Thermal16 | None = None
-) -> Stream:
-    """Open a folder of images as a stream.
+def open_folder(path: Path, *, name: str, convert: RgbConverter, fps: float | None = None) -> Stream:
+    """Open a folder of images as a stream; `convert` makes RGB of them, in their order.
 
     An image that cannot be read is a frame without an image, with a note. A frame's time is its name where all names
-    are decimal seconds (1305031102.175304.png), otherwise index / `fps` where a rate is given. 16-bit grey images go
-    through `thermal` scaling.
+    are decimal seconds (1305031102.175304.png), otherwise index / `fps` where a rate is given.
 
     Raises:
-        InputError: no images, none that can be read, or (while iterating) images of different size.
+        InputError: no images, none that can be read or converted, or (while iterating) images of different size.
     """
     files = image_files(path)
     if not files:
@@ -47,9 +43,9 @@ def open_folder(
     first = next((raw for raw in map(read_raw, files) if raw is not None), None)
     if first is None:
         raise InputError(f"none of the {len(files)} images in {path} can be read; copy them again")
+    convert.check(first)
     size = (first.shape[1], first.shape[0])
     times = _times(files, fps)
-    convert = RgbConverter(name, colour=colour, thermal=thermal)
 
     def frames() -> Iterator[Frame]:
         said = False

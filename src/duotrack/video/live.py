@@ -41,7 +41,8 @@ class LiveStream:
     Iterating waits for a frame that was not handed out yet; what came in between is dropped and counted in `dropped`.
     `Frame.index` counts the frames that arrived, `Frame.time` is the arrival in seconds of the monotonic clock. A
     stream that breaks is opened again as `options` say, which the log tells; one that stays away, or has a declared
-    end, ends the iteration. `changed` is notified when a frame arrives or the state changes; streams may share one.
+    end, ends the iteration. `convert` makes RGB of the frames (visible light where None). `changed` is
+    notified when a frame arrives or the state changes; streams may share one.
     """
 
     length: int | None = None
@@ -52,7 +53,7 @@ class LiveStream:
         *,
         name: str,
         options: Live | None = None,
-        colour: bool = True,
+        convert: RgbConverter | None = None,
         changed: threading.Condition | None = None,
     ) -> None:
         """Open the stream and start reading.
@@ -66,7 +67,7 @@ class LiveStream:
         self.changed = changed or threading.Condition()
         self._address = address
         self._options = options or Live()
-        self._convert = RgbConverter(name, colour=colour)
+        self._convert = convert or RgbConverter(name)
         self._stop = threading.Event()
         self._fresh: Frame | None = None
         self._received = 0

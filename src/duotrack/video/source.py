@@ -5,8 +5,10 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
+from duotrack.depth import Colours
 from duotrack.errors import InputError
-from duotrack.images import SUFFIXES
+from duotrack.frames import Kind
+from duotrack.images import SUFFIXES, RgbConverter
 from duotrack.thermal16 import Thermal16
 from duotrack.video.folder import open_folder
 from duotrack.video.live import SCHEMES, Live, LiveStream
@@ -28,6 +30,8 @@ def open_source(
     resize_aux: bool = False,
     fps: float | None = None,
     truncated: Truncated = "deliver",
+    modality: Kind = "thermal",
+    depth_colours: Colours = "bgr",
     thermal: Thermal16 | None = None,
     live: Live | None = None,
     prefetch: int = 4,
@@ -44,12 +48,16 @@ def open_source(
         resize_aux: resize aux to the size of rgb instead of refusing two sizes.
         fps: frame rate of image folders, for their times and the overlay.
         truncated: "deliver" the frames before a video breaks off and say so in the log, or raise an "error" there.
-        thermal: how 16-bit grey becomes 8-bit.
+        modality: what aux shows: "thermal"; "depth", 16 bits in millimetres, rendered as `duotrack.depth` says; or
+            "event", frames in which events were drawn.
+        depth_colours: order of the channels of rendered depth; "bgr" for published checkpoints.
+        thermal: how 16-bit grey becomes 8-bit, except depth.
         live: time limits and reconnection of live streams.
         prefetch: frames decoded ahead in a background thread, per recorded stream; 0 for none.
 
     Raises:
-        InputError: a source is missing, unreadable or empty, the two do not go together, or `fps` is no frame rate.
+        InputError: a source is missing, unreadable or empty, holds no pixels of its modality (depth in metres or
+            8 bits), the two do not go together, or `fps` is no frame rate.
     """
     if fps is not None and not 0 < fps <= MAX_FPS:
         raise InputError(f"a frame rate of {fps:g} makes no video; give --fps between 0 and {MAX_FPS}")
@@ -62,10 +70,11 @@ def open_source(
                 stream = open_stream(
                     address,
                     name=name,
-                    colour=name == "rgb",
+                    kind=modality if name == "aux" else None,
                     fps=fps,
                     truncated=truncated,
                     thermal=thermal,
+                    depth_colours=depth_colours,
                     live=live,
                     changed=changed,
                 )
@@ -83,25 +92,33 @@ def open_stream(
     address: str | Path,
     *,
     name: str = "",
-    colour: bool = True,
+    kind: Kind | None = None,
     fps: float | None = None,
     truncated: Truncated = "deliver",
     thermal: Thermal16 | None = None,
+    depth_colours: Colours = "bgr",
     live: Live | None = None,
     changed: threading.Condition | None = None,
 ) -> Stream | LiveStream:
-    """Open one stream; `name` stands before its address in messages, the rest is as in `open_source`.
+    """Open one stream; `name` stands before its address in messages, `kind` is what it shows, None for visible light.
+
+    The rest is as in `open_source`.
 
     Raises:
-        InputError: the source is missing, unreadable or empty.
+        InputError: the source is missing, unreadable or empty, or its pixels are none of its kind.
     """
+
+    def converter(label: str) -> RgbConverter:
+        return RgbConverter(label, kind=kind, thermal=thermal, depth_colours=depth_colours)
+
     text = str(address)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
     if scheme and scheme[1].lower() not in SCHEMES:
         raise InputError(f"cannot read {scheme[1]}:// addresses; use a path or one of {', '.join(SCHEMES)}")
     if scheme or (text.isdecimal() and not Path(text).exists()):  # sequences are often called 0001
         label = f"{name} {hide_password(text) if scheme else 'camera ' + text}".strip()
-        return LiveStream(text if scheme else int(text), name=label, options=live, colour=colour, changed=changed)
+        number_or_text = text if scheme else int(text)
+        return _open_live(number_or_text, name=label, options=live, convert=converter(label), changed=changed)
     if not text:  # a path of no letters would be the folder one stands in
         raise InputError(
             f"the {name or 'source'} address is empty; give a file, a folder, a camera number or an address"
@@ -114,12 +131,28 @@ def open_stream(
             "a camera number or an address"
         )
     if path.is_char_device():
-        return LiveStream(str(path), name=label, options=live, colour=colour, changed=changed)
+        return _open_live(str(path), name=label, options=live, convert=converter(label), changed=changed)
     if path.is_dir():
-        return open_folder(path, name=label, fps=fps, colour=colour, thermal=thermal)
+        return open_folder(path, name=label, fps=fps, convert=converter(label))
     if path.suffix.lower() in SUFFIXES:
         raise InputError(f"{path} is a single image; give the folder with the frames")
-    return open_video(path, name=label, colour=colour, thermal=thermal, truncated=truncated)
+    return open_video(path, name=label, convert=converter(label), truncated=truncated)
+
+
+def _open_live(
+    address: str | int,
+    *,
+    name: str,
+    options: Live | None,
+    convert: RgbConverter,
+    changed: threading.Condition | None,
+) -> LiveStream:
+    if convert.kind == "depth":  # OpenCV hands out 8 bits of every live stream
+        raise InputError(
+            f"{name}: depth cannot come from a camera number or an address, which give 8 bits; take frames from the "
+            "camera's own library and hand them to a tracker in Python as uint16 millimetres"
+        )
+    return LiveStream(address, name=name, options=options, convert=convert, changed=changed)
 
 
 def hide_password(address: str) -> str:

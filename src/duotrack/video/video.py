@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from duotrack.errors import InputError
 from duotrack.images import RgbConverter, check_pixels
-from duotrack.thermal16 import Thermal16
 from duotrack.video.stream import Frame, Stream
 from duotrack.video.video16 import open_video16
 
@@ -35,17 +34,17 @@ def open_video(
     path: Path,
     *,
     name: str,
-    colour: bool = True,
-    thermal: Thermal16 | None = None,
+    convert: RgbConverter,
     truncated: Truncated = "deliver",
 ) -> Stream:
-    """Open a video file; one that holds 16-bit grey goes through PyAV with `thermal` scaling.
+    """Open a video file, one that holds 16-bit grey through PyAV; `convert` makes RGB of its frames, in order.
 
     A file that ends before the frames it declares delivers what it has, and then says so in the log
     (`truncated="deliver"`) or raises `InputError` (`"error"`).
 
     Raises:
-        InputError: empty, no video, unreadable, larger than `images.MAX_PIXELS`, or 16-bit without PyAV.
+        InputError: empty, no video, unreadable, larger than `images.MAX_PIXELS`, 16-bit without PyAV, or pixels
+            that `convert` does not take.
     """
     _check_is_video(path)
     reader = capture(str(path), cv2.CAP_FFMPEG)
@@ -59,15 +58,16 @@ def open_video(
                 f"cannot read {path} as video (truncated, damaged or no video); "
                 f"copy it again, or convert it with ffmpeg -i {path.name} out.mp4"
             )
+        if first is not None:
+            convert.check(first[..., 0] if grey else first)
     except InputError:
         reader.release()
         raise
     if first is None:
         reader.release()
-        return _watched(open_video16(path, name=name, thermal=thermal, colour=colour), truncated)
+        return _watched(open_video16(path, name=name, convert=convert), truncated)
     fps = float(reader.get(cv2.CAP_PROP_FPS))
     length = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
-    convert = RgbConverter(name, colour=colour)
 
     def frames() -> Iterator[Frame]:
         raw: NDArray[Any] | None = first

@@ -8,7 +8,6 @@ from typing import Any
 
 from duotrack.errors import InputError
 from duotrack.images import RgbConverter
-from duotrack.thermal16 import Thermal16
 from duotrack.video.stream import Frame, Stream
 
 log = logging.getLogger(__name__)
@@ -26,11 +25,11 @@ def import_av(purpose: str) -> Any:
         raise InputError(f"{purpose} needs PyAV, which is not installed; pip install 'duotrack[video16]'") from error
 
 
-def open_video16(path: Path, *, name: str, thermal: Thermal16 | None = None, colour: bool = False) -> Stream:
-    """Open a 16-bit grey video (for example FFV1 gray16le in Matroska).
+def open_video16(path: Path, *, name: str, convert: RgbConverter) -> Stream:
+    """Open a 16-bit grey video (for example FFV1 gray16le in Matroska); `convert` makes RGB of its frames, in order.
 
     Raises:
-        InputError: PyAV is missing, or the file cannot be read.
+        InputError: PyAV is missing, the file cannot be read, or it is depth of fewer than 16 bits.
     """
     av = import_av(f"{name}: 16-bit video (OpenCV would reduce it to 8 bits)")
     try:
@@ -40,7 +39,11 @@ def open_video16(path: Path, *, name: str, thermal: Thermal16 | None = None, col
         raise InputError(
             f"cannot read {path} as 16-bit video ({error}); convert it with ffmpeg to FFV1 gray16le"
         ) from error
-    convert = RgbConverter(name, colour=colour, thermal=thermal)
+    pixels = str(video.codec_context.pix_fmt)
+    if convert.kind == "depth" and not pixels.startswith("gray16"):
+        # 10 and 12 bits come out stretched over 16, which is no longer millimetres
+        container.close()
+        raise InputError(f"{name}: pixels are {pixels}; depth comes as 16 bits in millimetres, FFV1 gray16le for video")
 
     def frames() -> Iterator[Frame]:
         index = 0
