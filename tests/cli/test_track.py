@@ -58,8 +58,19 @@ def net(monkeypatch) -> ScriptedNet:
     """The network that `duotrack track` runs instead of a true one."""
     scripted = ScriptedNet()
 
-    def load(name, *, weights=None, device="auto", precision="fp32", elimination=None, **thresholds):
-        return Tracker(scripted, geometry=GEOMETRY, rule=state_rule(**thresholds))
+    def load(
+        name,
+        *,
+        weights=None,
+        device="auto",
+        precision="fp32",
+        elimination=None,
+        modality=None,
+        depth_colours="bgr",
+        **thresholds,
+    ):
+        rule = state_rule(**thresholds)
+        return Tracker(scripted, geometry=GEOMETRY, rule=rule, kind=modality, depth_colours=depth_colours)
 
     monkeypatch.setattr(duotrack.tracking.load, "load_tracker", load)
     return scripted

@@ -23,6 +23,9 @@ def check(
     sequences: Annotated[
         list[str] | None, typer.Option(help="Only these: names with commas between; may be repeated.")
     ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="What auxiliary frames show; of a folder: thermal, depth, event.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Look at the start and end of images, decode none.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one a core.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -39,10 +42,11 @@ def check(
     from rich.console import Console
     from rich.progress import Progress
 
-    from duotrack.datasets.benchmarks import benchmark
+    from duotrack.datasets.benchmarks import benchmark, showing
     from duotrack.datasets.check import check_benchmark
+    from duotrack.frames import kind_named
 
-    which = benchmark(dataset)
+    which = showing(benchmark(dataset), None if modality is None else kind_named(modality))
     wanted = [part for entry in sequences for part in entry.split(",") if part] if sequences else None
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

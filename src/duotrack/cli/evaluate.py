@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from duotrack.evaluation.run import Outcome
 
 Option = typer.Option
-_MODEL, _WORK, _SCORE = "Model", "Work", "Scores"
+_MODEL, _AUX, _WORK, _SCORE = "Model", "Auxiliary frames", "Work", "Scores"
 
 
 def evaluate(
@@ -33,6 +33,13 @@ def evaluate(
     elimination: Annotated[
         str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel=_MODEL)
     ] = None,
+    modality: Annotated[
+        str | None,
+        Option(help="What auxiliary frames show: thermal, depth, event; default: the dataset's.", rich_help_panel=_AUX),
+    ] = None,
+    depth_colours: Annotated[
+        str, Option(help="Channel order of rendered depth; published weights: bgr; else rgb.", rich_help_panel=_AUX)
+    ] = "bgr",
     sequences: Annotated[
         list[str] | None, Option(help="Only these: names with commas between; may be repeated.", rich_help_panel=_WORK)
     ] = None,
@@ -63,17 +70,19 @@ def evaluate(
     """
     from rich.console import Console
 
-    from duotrack.datasets.benchmarks import benchmark, open_benchmark
+    from duotrack.datasets.benchmarks import benchmark, open_benchmark, showing
+    from duotrack.depth import colours_named
     from duotrack.evaluation.protocols import preset
     from duotrack.evaluation.ranks import join_ranks
     from duotrack.evaluation.run import Setup, check_weights, run_benchmark
+    from duotrack.frames import kind_named
 
-    which = benchmark(dataset)
+    which = showing(benchmark(dataset), None if modality is None else kind_named(modality))
     rules = None if no_score else preset(protocol, which)
     check_weights(model, weights)
     tracker = _plain_name(name or model)
     wanted = [part for entry in sequences for part in entry.split(",") if part] if sequences else None
-    opened = open_benchmark(which, root, names=wanted)
+    opened = open_benchmark(which, root, names=wanted, depth_colours=colours_named(depth_colours))
     names = [sequence.name for sequence in opened]
     truths = [] if rules is None else _truths(which, root, names)
     setup = Setup(
@@ -85,6 +94,7 @@ def evaluate(
         batch=batch or _usual_batch(device, precision),
         workers=workers,
         integers=integers,
+        modality=which.modality,
     )
     folder = out / tracker / which.name
     from duotrack.evaluation.progress import shown
@@ -144,5 +154,6 @@ def _summary(outcome: "Outcome", folder: Path) -> list[str]:
     lines = [f"{outcome.tracked} sequences tracked, {outcome.frames} frames; {outcome.done} were finished before"]
     if outcome.notes:
         count = sum(outcome.notes.values())
-        lines.append(f"{count} images in {len(outcome.notes)} sequences could not be read: {folder / 'notes'}{os.sep}")
+        which = f"{count} images in {len(outcome.notes)} sequences could not be read or hold nothing"
+        lines.append(f"{which}: {folder / 'notes'}{os.sep}")
     return [*lines, f"results: {folder}"]

@@ -17,6 +17,9 @@ def track(
     box: Annotated[
         list[str] | None, Option(help="x,y,w,h of the object in the first frame; again for each further object.")
     ] = None,
+    modality: Annotated[
+        str, Option(help="What aux shows: thermal, depth (16 bits, millimetres) or event (pictures of events).")
+    ] = "thermal",
     out: Annotated[Path | None, Option(help="Folder for boxes.txt, track.jsonl and overlay.mp4.")] = None,
     first_frame: Annotated[
         Path | None,
@@ -48,6 +51,9 @@ def track(
         float | None, Option(help="--recover-after scores from here: tracking again (0.5).", rich_help_panel="State")
     ] = None,
     recover_after: Annotated[int | None, Option(help="Frames in a row (3).", rich_help_panel="State")] = None,
+    depth_colours: Annotated[
+        str, Option(help="Channel order of rendered depth; published weights: bgr; else rgb.", rich_help_panel="Model")
+    ] = "bgr",
     sync: Annotated[str, Option(help="Pair frames by index or by time.", rich_help_panel="Pairing")] = "index",
     tolerance: Annotated[
         float | None, Option(min=0, help="Seconds between two frames of a pair, at most.", rich_help_panel="Pairing")
@@ -81,8 +87,11 @@ def track(
     if first_frame is None and out is None:
         raise InputError("no --out: name a folder for the results, --out DIR")
 
+    from duotrack.depth import colours_named
+    from duotrack.frames import kind_named
     from duotrack.video import open_source
 
+    kind, colours = kind_named(modality), colours_named(depth_colours)
     source = open_source(
         rgb,
         aux,
@@ -92,6 +101,8 @@ def track(
         resize_aux=resize_aux,
         fps=fps,
         truncated="deliver" if allow_truncated else "error",
+        modality=kind,
+        depth_colours=colours,
     )
     with source:
         if first_frame is not None:
@@ -109,6 +120,8 @@ def track(
             device=device,
             precision=precision,
             elimination=elimination,
+            modality=kind,
+            depth_colours=colours,
             uncertain_below=uncertain_below,
             lost_below=lost_below,
             lost_after=lost_after,

@@ -41,6 +41,7 @@ class Layout:
             Otherwise the k-th of one folder goes with the k-th of the other.
         min_side: boxes whose sides exceed this serve in training.
         present: a file of one 1 (target present) or 0 a frame, which training heeds where it is there.
+        nested: sequences lie in folders of their class.
         places: where a sequence may lie below the prefix: `{name}`, or `{path}` for a name with a folder before it.
             The place that has the most sequences is taken.
         nan: whether box rows may be nan: target absent.
@@ -59,6 +60,7 @@ class Layout:
     same_names: bool = False
     min_side: float = 0.0
     present: str = ""
+    nested: bool = False
 
 
 def _places(*folders: str) -> tuple[str, ...]:
@@ -89,7 +91,7 @@ GTOT = Layout(rgb="v", aux="i")
 _DEPTH = Layout(rgb="color", aux="depth", boxes="groundtruth.txt", nan=True, kind="depth", same_names=True)
 DEPTHTRACK = replace(_DEPTH, min_side=10.0, places=_places("test", "Test", "Train", "train", "Validation"))
 RGBD1K = replace(_DEPTH, places=_places("test", "Test"))
-RGBD1K_TRAIN = replace(_DEPTH, boxes="groundtruth_rect.txt", places=("{path}", "train/{path}", "{name}"))
+RGBD1K_TRAIN = replace(_DEPTH, boxes="groundtruth_rect.txt", places=("{path}",), nested=True)
 VISEVENT = Layout(
     rgb="vis_imgs",
     aux="event_imgs",
@@ -183,13 +185,19 @@ def list_images(folder: Path) -> tuple[str, ...]:
 
 
 def _found(base: Path, layout: Layout) -> list[str]:
-    folders = sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
+    folders = _folders(base)
+    if layout.nested:
+        folders = [f"{outer}/{inner}" for outer in folders for inner in _folders(base / outer)]
     parts = (layout.boxes, layout.rgb, layout.aux)
     names = [name for name in folders if any((base / name / part).exists() for part in parts)]
     other = sorted(set(folders) - set(names))
     if other:
         log.warning("%s: %d folders are no sequences and are left out: %s", base, len(other), first_few(other))
     return names
+
+
+def _folders(base: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _open(folder: Path, layout: Layout, depth_colours: Colours) -> tuple[Sequence, dict[str, str]]:

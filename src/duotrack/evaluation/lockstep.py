@@ -118,16 +118,22 @@ class _Lane:
     def finished(self) -> bool:
         return len(self.results) == len(self.sequence)
 
-    def next(self) -> FramePair:
-        """The frame that is due, while the one after it is being read."""
-        pair = self._pending()
+    def next(self) -> FramePair | None:
+        """The frame that is due, while the one after it is being read; None where it cannot be used, which fails."""
+        try:
+            pair = self._pending()
+        except InputError as error:
+            self.failure = str(error)
+            return None
         if pair.index + 1 < len(self.sequence):
             self._pending = self._read(self.sequence, pair.index + 1)
         self._notes += [f"frame {pair.index}: {note}" for note in pair.notes]
         return pair
 
-    def ask(self, pair: FramePair) -> Question | None:
+    def ask(self, pair: FramePair | None) -> Question | None:
         """Take the first frame's box, or ask where the target is in a later frame."""
+        if pair is None:
+            return None
         try:
             if self.started:
                 return self.tracker.ask(pair.rgb, pair.aux)

@@ -16,11 +16,13 @@ from duotrack.evaluation.lockstep import Event, Failed, Tracked, track_sequences
 from duotrack.evaluation.pool import track_in_pool
 from duotrack.evaluation.ranks import Ranks, shard
 from duotrack.evaluation.state import Identity, finished, noted, open_run, save
+from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.torch_backend import resolve_device
 from duotrack.tracking.batch import default_stack
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.tracker import Tracker
+from duotrack.weights.task import settle_kind
 
 _READERS = 16
 """Threads that decode ahead for a GPU, at most; each sequence of the batch has one frame in hand."""
@@ -31,7 +33,8 @@ class Setup:
     """What is run, and how.
 
     `weights` None takes the package's; `batch` sequences advance together in each process; `workers` processes (CPU
-    only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files.
+    only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files; `modality` is what
+    the auxiliary frames show.
     """
 
     model: str
@@ -42,6 +45,7 @@ class Setup:
     batch: int = 1
     workers: int = 0
     integers: bool = False
+    modality: Kind = "thermal"
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,8 @@ def check_weights(model: str, weights: Path | None) -> str:
 def _prepare(setup: Setup, dataset: str, ranks: Ranks) -> tuple[Setup, Identity]:
     """Everything settled: a device of this rank's own, a number of workers, the weights, the elimination in effect."""
     weights = check_weights(setup.model, setup.weights)
+    # frames come rendered from their sequences, so that trackers need not know what they show
+    settle_kind(model_spec(setup.model), setup.weights, setup.modality)
     device = resolve_device(setup.device, setup.precision)
     if setup.batch < 1 or setup.workers < 0:
         raise InputError(f"batch {setup.batch} and workers {setup.workers}: at least 1 sequence and 0 workers")

@@ -35,7 +35,8 @@ class ModelSpec:
 
     `build(elimination=..., teachers=..., ...)` makes the network with initial values; `weights` is the name
     of its file inside the package, None where users bring their own; `calibration` (slope, intercept) maps the logit
-    of the raw score to the logit of the confidence, (1, 0) where nobody calibrated it.
+    of the raw score to the logit of the confidence, (1, 0) where nobody calibrated it; `kinds` what its auxiliary
+    frames may show ("thermal", "depth", "event") where the weights do not say it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ModelSpec:
     elimination: str
     weights: str | None = None
     calibration: tuple[float, float] = (1.0, 0.0)
+    kinds: tuple[str, ...] = ("thermal",)
 
 
 def build_ckd_base(

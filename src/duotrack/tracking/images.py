@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from duotrack.depth import Colours, depth_picture
 from duotrack.errors import InputError
-from duotrack.frames import Image, Modality
+from duotrack.frames import Image, Kind, Modality
 from duotrack.thermal16 import Thermal16Scaler
 
 logger = logging.getLogger(__name__)
@@ -18,10 +19,14 @@ class FrameCheck:
     """Turns what callers hand in into (H, W, 3) uint8 images; one for each tracked video.
 
     Grey, 16-bit and four-channel images are converted, each kind said once in the log; 16-bit grey by the running
-    percentiles that video sources use (`duotrack.thermal16`). The input is never changed.
+    percentiles that video sources use (`duotrack.thermal16`), or, where `kind` is depth, as the colour map of
+    `duotrack.depth`: aux is then (H, W) uint16 millimetres, or a picture that has been rendered already. Depth of all
+    zeros is a missing image. The input is never changed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = "thermal", depth_colours: Colours = "bgr") -> None:
+        self._kind = kind
+        self._depth_colours = depth_colours
         self._scalers: dict[Modality, Thermal16Scaler] = {}
         self._said: set[str] = set()
 
@@ -33,16 +38,24 @@ class FrameCheck:
         """Check one frame, (rgb, aux), each an array or None.
 
         Raises:
-            InputError: not an image, or the two differ in size.
+            InputError: not an image, pixels that its kind does not have, or the two differ in size.
         """
         first = None if rgb is None else self._image(rgb, "rgb")
-        second = None if aux is None else self._image(aux, "aux")
+        second = None if aux is None else self._depth(aux) if self._kind == "depth" else self._image(aux, "aux")
         if first is not None and second is not None and first.shape != second.shape:
             raise InputError(
                 f"rgb is {first.shape[1]}x{first.shape[0]} and aux is {second.shape[1]}x{second.shape[0]} pixels: "
                 "align them and give both in one size (`duotrack track --resize-aux` scales aux to rgb)"
             )
         return first, second
+
+    def _depth(self, image: Any) -> Image | None:
+        if not isinstance(image, np.ndarray) or (image.ndim == 3 and image.dtype == np.uint8 and image.shape[2] > 1):
+            return self._image(image, "aux")
+        picture, remark = depth_picture(image, "aux", colours=self._depth_colours)
+        if remark is not None:
+            self._say("aux", f"a depth frame: {remark}" if picture is not None else f"an empty frame: {remark}")
+        return picture
 
     def _image(self, image: Any, name: Modality) -> Image:
         if not isinstance(image, np.ndarray):
@@ -53,6 +66,8 @@ class FrameCheck:
             raise InputError(f"{name} has shape {image.shape}: give (H, W, 3), RGB order")
         if image.dtype not in (np.uint8, np.uint16):
             raise InputError(f"{name} holds {image.dtype} values: give uint8, 0 to 255 (or uint16, scaled down here)")
+        if image.dtype == np.uint16 and name == "aux" and self._kind == "event":
+            raise InputError("aux has 16 bits: event frames are pictures of 8 bits in which events were drawn")
         if image.dtype == np.uint16:
             image = self._to_8_bits(image, name)
         if image.shape[2] == 4:

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+from duotrack.depth import Colours
 from duotrack.errors import InputError, nearest
+from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.torch_backend import prepare, resolve_device
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.build import build_net
+from duotrack.weights.task import settle_kind
 
 BACKENDS = ("torch",)
 
@@ -20,6 +23,8 @@ def load_tracker(
     precision: str = "fp32",
     backend: str = "torch",
     elimination: str | None = None,
+    modality: Kind | None = None,
+    depth_colours: Colours = "bgr",
     **thresholds: float | None,
 ) -> Tracker:
     """Build a tracker by the name of its model.
@@ -31,16 +36,28 @@ def load_tracker(
         precision: "fp32", or "bf16" or "fp16" for the network's weights and arithmetic.
         backend: "torch".
         elimination: "mce", "ce" or "none"; None takes the model's own.
+        modality: what the auxiliary frames show: "thermal", "depth" (16 bits, millimetres) or "event"; None takes what
+            the weights were trained on, as far as they say, else thermal.
+        depth_colours: order of the channels of depth that the tracker renders; "bgr" for published checkpoints.
         **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the default.
 
     Raises:
         InputError: an unknown name or option, a device that this machine lacks, a precision that it does not have, or
-            weights that cannot be read or belong to another model.
+            weights that cannot be read, belong to another model or were trained on another modality.
     """
     spec = model_spec(name)
     if backend not in BACKENDS:
         raise InputError(f"no backend is called {backend!r}{nearest(backend, list(BACKENDS))}")
     rule = state_rule(**thresholds)
+    kind = settle_kind(spec, weights, modality)
     where = resolve_device(device, precision)
     net = prepare(build_net(name, weights=weights, elimination=elimination), device=where, precision=precision)
-    return Tracker(net, geometry=spec.geometry, calibration=spec.calibration, rule=rule, device=where)
+    return Tracker(
+        net,
+        geometry=spec.geometry,
+        calibration=spec.calibration,
+        rule=rule,
+        device=where,
+        kind=kind,
+        depth_colours=depth_colours,
+    )

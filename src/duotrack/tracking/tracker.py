@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from duotrack.boxes import clip_xywh
+from duotrack.depth import Colours
 from duotrack.errors import InputError
-from duotrack.frames import Image, Modality, TrackResult, available_modalities
+from duotrack.frames import Image, Kind, Modality, TrackResult, available_modalities
 from duotrack.models.outputs import HeadMaps
 from duotrack.models.zoo import Geometry
 from duotrack.tracking.crop import crop_square
@@ -71,6 +72,8 @@ class Tracker:
         calibration: (slope, intercept) from the raw score to the confidence; see `duotrack.tracking.state`.
         rule: when the state changes.
         device: where crops are sent.
+        kind: what aux shows: "thermal", "depth" ((H, W) uint16 millimetres, or rendered already) or "event".
+        depth_colours: order of the channels of depth that is rendered here, see `duotrack.depth`.
     """
 
     def __init__(
@@ -81,13 +84,17 @@ class Tracker:
         calibration: tuple[float, float] = (1.0, 0.0),
         rule: StateRule | None = None,
         device: torch.device | str = "cpu",
+        kind: Kind = "thermal",
+        depth_colours: Colours = "bgr",
     ) -> None:
         self.net = net
         self.geometry = geometry
         self.calibration = calibration
         self.rule = rule or StateRule()
         self.device = torch.device(device)
-        self._check = FrameCheck()
+        self.kind: Kind = kind
+        self.depth_colours: Colours = depth_colours
+        self._check = FrameCheck(kind, depth_colours)
         self._window: Tensor | None = None
         self._target: _Target | None = None
         self._warned = False
@@ -95,7 +102,13 @@ class Tracker:
     def clone(self) -> "Tracker":
         """Another tracker on the same network, without a target."""
         return Tracker(
-            self.net, geometry=self.geometry, calibration=self.calibration, rule=self.rule, device=self.device
+            self.net,
+            geometry=self.geometry,
+            calibration=self.calibration,
+            rule=self.rule,
+            device=self.device,
+            kind=self.kind,
+            depth_colours=self.depth_colours,
         )
 
     @torch.inference_mode()
@@ -103,8 +116,8 @@ class Tracker:
         """Take the object in `box` as the target.
 
         Args:
-            rgb, aux: (H, W, 3) uint8 in RGB order, or None where missing, not both. A modality that is missing here may
-                come later: it is then searched with the other's template.
+            rgb, aux: (H, W, 3) uint8 in RGB order, or None where missing, not both; depth as `kind` says. A modality
+                that is missing here may come later: it is then searched with the other's template.
             box: x, y, w, h in pixels.
 
         Returns:
@@ -221,7 +234,7 @@ class MultiTracker:
 
     def __init__(self, tracker: Tracker) -> None:
         self._prototype = tracker
-        self._check = FrameCheck()
+        self._check = FrameCheck(tracker.kind, tracker.depth_colours)
         self._trackers: list[Tracker] = []
 
     def init(self, rgb: Image | None, aux: Image | None, boxes: Sequence[ArrayLike]) -> list[TrackResult]:
