@@ -1,6 +1,8 @@
 """Trackers that are handed depth or event frames, and which model is for which."""
 
 import logging
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 import duotrack
 from duotrack.depth import colour_depth
 from duotrack.errors import InputError
+from duotrack.frames import KINDS
 from duotrack.models.zoo import MODELS, model_spec
 from duotrack.tracking.crop import crop_square
 from duotrack.tracking.images import FrameCheck
@@ -89,6 +92,9 @@ def weights(tmp_path_factory) -> dict[str | None, Path]:
         made[task] = folder / f"{task}.safetensors"
         extra = {} if task is None else {"task": task}
         save_weights(made[task], net, model="ckd-tiny", elimination="none", dtype="fp16", extra=extra)
+    made["rgb"] = folder / "rgb.safetensors"
+    extra = {"task": "depth", "depth_colours": "rgb"}
+    save_weights(made["rgb"], net, model="ckd-tiny", elimination="none", dtype="fp16", extra=extra)
     return made
 
 
@@ -108,14 +114,31 @@ def test_no_safetensors_say_nothing(tmp_path):
 
 @pytest.mark.parametrize("task", ["thermal", "depth", "event"])
 @pytest.mark.parametrize("wanted", ["thermal", "depth", "event"])
-def test_a_mismatch_is_refused(weights, task, wanted, caplog):
-    spec = model_spec("ckd-tiny")
-    if task == wanted:
+@pytest.mark.parametrize("kinds", [("thermal",), ("thermal", "depth", "event")], ids=["thermal model", "one a kind"])
+def test_a_mismatch_is_refused_but_for_thermal_models(weights, task, wanted, kinds, caplog):
+    spec = replace(model_spec("ckd-tiny"), kinds=kinds)
+    if task == wanted or (task == "thermal" and kinds == ("thermal",)):
         assert settle_kind(spec, weights[task], wanted) == wanted
-        assert caplog.text == ""
+        assert len(caplog.messages) == (task != wanted)
         return
     with pytest.raises(InputError, match=rf"was trained on RGB and {task}, the auxiliary frames are {wanted}; give"):
-        duotrack.load_tracker("ckd-tiny", weights=weights[task], modality=wanted, device="cpu")
+        settle_kind(spec, weights[task], wanted)
+
+
+def test_weights_that_say_nothing_of_a_model_for_each_kind(weights, caplog):
+    spec = replace(model_spec("ckd-tiny"), kinds=("thermal", "depth", "event"))
+    assert [settle_kind(spec, weights[None], kind) for kind in KINDS] == list(KINDS)
+    assert caplog.messages == []
+
+
+def test_depth_is_rendered_as_in_training(weights):
+    """Weights that were trained on the map turned to RGB."""
+    load = partial(duotrack.load_tracker, "ckd-tiny", weights=weights["rgb"], device="cpu")
+    assert load(depth_colours="rgb").kind == "depth"
+    with pytest.raises(
+        InputError, match="trained on depth with depth_colours 'rgb', not 'bgr'; say --depth-colours rgb"
+    ):
+        load()
 
 
 def test_what_nobody_asks_for_comes_from_the_weights(weights):

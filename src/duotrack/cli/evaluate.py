@@ -81,8 +81,9 @@ def evaluate(
     rules = None if no_score else preset(protocol, which)
     check_weights(model, weights)
     tracker = _plain_name(name or model)
+    colours = colours_named(depth_colours)
     wanted = [part for entry in sequences for part in entry.split(",") if part] if sequences else None
-    opened = open_benchmark(which, root, names=wanted, depth_colours=colours_named(depth_colours))
+    opened = open_benchmark(which, root, names=wanted, depth_colours=colours)
     names = [sequence.name for sequence in opened]
     truths = [] if rules is None else _truths(which, root, names)
     setup = Setup(
@@ -95,6 +96,7 @@ def evaluate(
         workers=workers,
         integers=integers,
         modality=which.modality,
+        depth_colours=colours,
     )
     folder = out / tracker / which.name
     from duotrack.evaluation.progress import shown

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from duotrack.datasets.fingerprint import fingerprint
 from duotrack.datasets.sequence import Sequence as Frames
+from duotrack.depth import Colours
 from duotrack.errors import InputError
 from duotrack.evaluation.lockstep import Event, Failed, Tracked, track_sequences
 from duotrack.evaluation.pool import track_in_pool
@@ -34,7 +35,7 @@ class Setup:
 
     `weights` None takes the package's; `batch` sequences advance together in each process; `workers` processes (CPU
     only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files; `modality` is what
-    the auxiliary frames show.
+    the auxiliary frames show, `depth_colours` how depth is rendered.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Setup:
     workers: int = 0
     integers: bool = False
     modality: Kind = "thermal"
+    depth_colours: Colours = "bgr"
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def _prepare(setup: Setup, dataset: str, ranks: Ranks) -> tuple[Setup, Identity]
     """Everything settled: a device of this rank's own, a number of workers, the weights, the elimination in effect."""
     weights = check_weights(setup.model, setup.weights)
     # frames come rendered from their sequences, so that trackers need not know what they show
-    settle_kind(model_spec(setup.model), setup.weights, setup.modality)
+    settle_kind(model_spec(setup.model), setup.weights, setup.modality, colours=setup.depth_colours)
     device = resolve_device(setup.device, setup.precision)
     if setup.batch < 1 or setup.workers < 0:
         raise InputError(f"batch {setup.batch} and workers {setup.workers}: at least 1 sequence and 0 workers")

@@ -49,7 +49,7 @@ def load_tracker(
     if backend not in BACKENDS:
         raise InputError(f"no backend is called {backend!r}{nearest(backend, list(BACKENDS))}")
     rule = state_rule(**thresholds)
-    kind = settle_kind(spec, weights, modality)
+    kind = settle_kind(spec, weights, modality, colours=depth_colours)
     where = resolve_device(device, precision)
     net = prepare(build_net(name, weights=weights, elimination=elimination), device=where, precision=precision)
     return Tracker(

@@ -3,16 +3,18 @@
 import logging
 from pathlib import Path
 
+from duotrack.depth import Colours
 from duotrack.errors import InputError
 from duotrack.frames import Kind, kind_named
 from duotrack.models.zoo import ModelSpec
 from duotrack.weights.build import packaged_weights
 from duotrack.weights.described import DamagedError
+from duotrack.weights.keymap import shown
 from duotrack.weights.safetensor import open_safetensors
 
 _log = logging.getLogger(__name__)
-KEY = "task"
-"""Entry of the metadata of our files; published checkpoints have none, and those of PATrack's tasks look alike."""
+KEY, COLOURS_KEY = "task", "depth_colours"
+"""Entries of the metadata of our files; published checkpoints have none, and those of PATrack's tasks look alike."""
 
 
 def stated_kind(path: Path) -> Kind | None:
@@ -21,42 +23,55 @@ def stated_kind(path: Path) -> Kind | None:
     Raises:
         InputError: it names something that is no kind.
     """
+    named = _metadata(path).get(KEY)
+    try:
+        return None if named is None else kind_named(named)
+    except InputError as error:
+        raise InputError(f"{path}: its metadata name the task {shown(named)!r}: {error}") from error
+
+
+def settle_kind(spec: ModelSpec, weights: str | Path | None, wanted: Kind | None, *, colours: Colours = "bgr") -> Kind:
+    """What a tracker's auxiliary frames show: as wanted, else as its weights say, else thermal.
+
+    A thermal model may be tried on something else, with a warning: it was never measured. One that has weights for each
+    kind may not.
+
+    Args:
+        spec: the model.
+        weights: its file; None for the one in the package.
+        wanted: what the caller's frames show.
+        colours: how depth is going to be rendered.
+
+    Raises:
+        InputError: the weights were trained on another kind, or on depth in another order of colours.
+    """
+    path = packaged_weights(spec) if weights is None else Path(weights)
+    if path is not None and not path.is_file():  # who reads it says it
+        path = None
+    stated = None if path is None else stated_kind(path)
+    kind = wanted or stated or "thermal"
+    if (stated or "thermal") != kind and spec.kinds == ("thermal",) and stated in (None, "thermal"):
+        _log.warning("%s has seen RGB and thermal only: how well it tracks with %s was not measured", spec.name, kind)
+    elif stated is not None and stated != kind:
+        raise InputError(
+            f"{path} was trained on RGB and {stated}, the auxiliary frames are {kind}; give weights for {kind}, "
+            f"or say --modality {stated} if that is what the frames show"
+        )
+    trained = None if path is None else _metadata(path).get(COLOURS_KEY)
+    if kind == "depth" and trained is not None and trained != colours:
+        raise InputError(
+            f"{path} was trained on depth with {COLOURS_KEY} {shown(trained)!r}, not {colours!r}; "
+            f"say --depth-colours {shown(trained)}"
+        )
+    return kind
+
+
+def _metadata(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
         head = file.read(9)
     if head[8:9] != b"{":
-        return None
+        return {}
     try:
-        _, metadata = open_safetensors(path)
+        return open_safetensors(path)[1]
     except DamagedError:  # who reads the tensors says it better
-        return None
-    try:
-        return kind_named(metadata[KEY]) if KEY in metadata else None
-    except InputError as error:
-        raise InputError(f"{path}: its metadata name the task {metadata[KEY][:40]!r}: {error}") from error
-
-
-def settle_kind(spec: ModelSpec, weights: str | Path | None, wanted: Kind | None) -> Kind:
-    """What a tracker's auxiliary frames show: as wanted, else as its weights say, else thermal.
-
-    Weights that say nothing, of a model that is for other kinds, are worth a warning.
-
-    Raises:
-        InputError: the weights were trained on another kind than the wanted one.
-    """
-    path = packaged_weights(spec) if weights is None else Path(weights)
-    stated = stated_kind(path) if path is not None and path.is_file() else None
-    if wanted is None:
-        return stated or "thermal"
-    if stated is not None and stated != wanted:
-        raise InputError(
-            f"{path} was trained on RGB and {stated}, the auxiliary frames are {wanted}; give weights for {wanted}, "
-            f"or say --modality {stated} if that is what the frames show"
-        )
-    if stated is None and wanted not in spec.kinds:
-        _log.warning(
-            "%s has seen RGB and %s only: how well it tracks with %s was not measured",
-            spec.name,
-            " or ".join(spec.kinds),
-            wanted,
-        )
-    return wanted
+        return {}
