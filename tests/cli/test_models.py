@@ -18,6 +18,9 @@ def test_json_lists_every_model():
     assert (base["template_size"], base["search_size"]) == (128, 256)
     assert base["published"] == {"PR": 73.2, "NPR": 69.3, "SR": 58.1}  # docs/specs/ckd.md, section 7
     assert base["weights"] is None
+    assert rows["patrack-base"]["parameters"] == 105_667_413  # docs/specs/patrack.md, section 1.8
+    assert sum(rows["patrack-base"]["never_used"].values()) == 9_568_824
+    assert rows["ckd-tiny"]["never_used"] == {}
 
 
 def test_table_names_every_model_and_says_whose_numbers_they_are():
@@ -26,3 +29,4 @@ def test_table_names_every_model_and_says_whose_numbers_they_are():
     text = " ".join(result.stdout.split())
     assert all(name in text for name in MODELS)
     assert "not measured by us" in text
+    assert "of its parameters 9.6 M are in checkpoints only: backbone.cls_token" in text

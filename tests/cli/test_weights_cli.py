@@ -14,6 +14,7 @@ from duotrack.models.zoo import MODELS
 from duotrack.weights.build import build_net
 from duotrack.weights.read import read_checkpoint
 from duotrack.weights.safetensor import save_weights
+from duotrack.weights.task import stated_kind
 from reference import manifest
 
 
@@ -146,3 +147,22 @@ def test_the_output_is_a_safetensors_file(tmp_path: Path, tiny: Path) -> None:
 @pytest.mark.parametrize("command", ["inspect", "convert"])
 def test_help_shows_an_example(command: str) -> None:
     assert f"duotrack weights {command}" in " ".join(run(command, "--help").stdout.split())
+
+
+def test_a_patrack_checkpoint_is_given_its_task(tmp_path: Path) -> None:
+    path = published(tmp_path / "PATrack_ep0060.pth.tar", manifest("patrack_state_dict"), epoch=60)
+    facts = json.loads(run("inspect", path, "--json").stdout)
+    assert (facts["kind"], facts["model"]) == ("patrack", "patrack-base")
+    assert facts["fit"] == "weights; gives 730 of 730 keys"
+    assert facts["never_used"]["norm1"] == 1536
+    assert facts["never_used"]["backbone.blocks.{3,6,9}.adap_t"] == 3 * 16_300
+    words = run("inspect", path).stdout
+    assert "  backbone.blocks.{0,1,2,4,5,7,8,10,11}.highfuseadapter1: 4644882" in words
+    out, again = tmp_path / "depth.safetensors", tmp_path / "again.safetensors"
+    assert run("convert", path, out, "--dtype", "bf16", "--modality", "depth").exit_code == 0
+    assert stated_kind(out) == "depth"
+    assert run("convert", out, again, "--dtype", "bf16").exit_code == 0
+    assert stated_kind(again) == "depth"
+    refused = run("convert", path, out, "--force", "--modality", "deep")
+    assert refused.exit_code == 2
+    assert "did you mean 'depth'" in refused.stderr

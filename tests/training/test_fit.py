@@ -124,7 +124,7 @@ def test_masks_have_the_wanted_share(ratio: float, probability: float, masked: f
 def test_parameters_go_to_the_first_group_that_fits_and_the_rest_is_frozen() -> None:
     net = small_net()
     groups = split_parameters(net, {"head": 1e-3, "branch.blocks": 1e-4}, ("branch.blocks.0",))
-    assert [group.name for group in groups] == ["head", "branch.blocks", "frozen"]
+    assert [group.name for group in groups] == ["head", "branch.blocks", "frozen", "unused"]
     assert sum(group.count for group in groups) == sum(p.numel() for p in net.parameters())
     trained = {name for name, p in net.named_parameters() if p.requires_grad}
     assert trained

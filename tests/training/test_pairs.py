@@ -12,6 +12,7 @@ from duotrack.datasets.layouts import open_lasher
 from duotrack.datasets.stills import open_stills
 from duotrack.errors import InputError
 from duotrack.models.zoo import Geometry
+from duotrack.tracking.preprocess import MEAN, STD
 from duotrack.training.augmentation import Augmentation, Jitter
 from duotrack.training.pairs import PairDataset, Source
 from duotrack.training.sampling import Sampling
@@ -194,3 +195,13 @@ def test_bad_ratios_and_sizes(paired: Path) -> None:
         PairDataset([], geometry=GEOMETRY)
     with pytest.raises(InputError, match="ratio above 0"):
         PairDataset([Source("a", sequences, 0)], geometry=GEOMETRY)
+
+
+@pytest.mark.parametrize("grey_aux", [True, False])
+def test_grey_may_spare_the_auxiliary_images(paired: Path, grey_aux: bool) -> None:
+    grey = PLAIN.model_copy(update={"grey": 1.0, "grey_aux": grey_aux})
+    std, mean = torch.tensor(STD).view(3, 1, 1), torch.tensor(MEAN).view(3, 1, 1)
+    rgb, aux = dataset(paired, augmentation=grey)[0, 0]["search"] * std + mean
+    spread = lambda image: float((image.amax(dim=0) - image.amin(dim=0)).max())  # noqa: E731
+    assert spread(rgb) < 1e-5
+    assert (spread(aux) < 1e-5) == grey_aux

@@ -36,16 +36,18 @@ def describe(spec: Any) -> dict[str, Any]:
     from importlib.resources import files
     from pathlib import Path
 
+    from duotrack.models.parameters import unused_parts
     from duotrack.models.zoo import build_on_meta
 
-    parameters = sum(p.numel() for p in build_on_meta(spec).parameters())
+    net = build_on_meta(spec)
     packaged = Path(str(files("duotrack"))) / "weights" / "files" / (spec.weights or "")
     bundled = packaged.stat().st_size if packaged.is_file() else None
     numbers, source = PUBLISHED.get(spec.name, ({}, None))
     return {
         "name": spec.name,
         "summary": spec.summary,
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "never_used": unused_parts(net),
         "template_size": spec.geometry.template_size,
         "search_size": spec.geometry.search_size,
         "elimination": spec.elimination,
@@ -78,5 +80,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         score = "calibrated score" if row["calibrated"] else "the score is the network's own, not calibrated"
         said = [row["summary"], f"elimination {row['elimination']}", score]
+        if row["never_used"]:
+            count = sum(row["never_used"].values()) / 1e6
+            said.append(f"of its parameters {count:.1f} M are in checkpoints only: {', '.join(row['never_used'])}")
         said += [f"published numbers: {row['published_source']}"] if row["published_source"] else []
         console.print(f"{row['name']}: {'; '.join(said)}.", highlight=False)

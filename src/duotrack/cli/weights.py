@@ -57,6 +57,10 @@ def convert(
     teachers: Annotated[
         bool, typer.Option("--teachers/--no-teachers", help="Keep the teachers, which only training needs.")
     ] = False,
+    modality: Annotated[
+        str | None,
+        typer.Option(help="thermal, depth or event: what they were trained for, which published files do not say."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")] = False,
 ) -> None:
     """Convert a checkpoint to safetensors with its configuration inside.
@@ -70,9 +74,11 @@ def convert(
     if out.exists() and not force:
         raise InputError(f"{out} is there already; give --force to replace it")
 
+    from duotrack.frames import kind_named
     from duotrack.weights.build import build_from, fit, model_for
     from duotrack.weights.read import read_checkpoint
     from duotrack.weights.safetensor import DTYPES, save_weights
+    from duotrack.weights.task import COLOURS_KEY, KEY, stated_kind
 
     if dtype not in DTYPES:
         raise InputError(f"no dtype is called {dtype!r}{nearest(dtype, list(DTYPES))}")
@@ -80,7 +86,13 @@ def convert(
     name = model or model_for(checkpoint)
     net = build_from(checkpoint, name, elimination=elimination, teachers=teachers)
     trained = fit(checkpoint, name, teachers=teachers).trained
-    origin = {"source": file.name, "source_kind": checkpoint.kind, "trained": "yes" if trained else "no"}
+    kind = None if modality is None else kind_named(modality)
+    if kind is None and checkpoint.kind == "duotrack":
+        kind = stated_kind(file)
+    origin = {} if kind is None else {KEY: str(kind)}
+    if kind == "depth" and COLOURS_KEY in checkpoint.metadata:
+        origin[COLOURS_KEY] = checkpoint.metadata[COLOURS_KEY]
+    origin |= {"source": file.name, "source_kind": checkpoint.kind, "trained": "yes" if trained else "no"}
     save_weights(
         out,
         net,
@@ -118,8 +130,10 @@ def _facts(file: Path, checkpoint: "Checkpoint") -> dict[str, Any]:
     }
 
 
-def _fitting(checkpoint: "Checkpoint") -> dict[str, str]:
-    """Which model the weights fit and, where they do not fit altogether, what differs."""
+def _fitting(checkpoint: "Checkpoint") -> dict[str, Any]:
+    """Which model the weights fit, where they do not fit altogether what differs, and what the model never uses."""
+    from duotrack.models.parameters import unused_parts
+    from duotrack.models.zoo import build_on_meta, model_spec
     from duotrack.weights.build import fit, model_for, model_shapes
     from duotrack.weights.keymap import TEACHERS
     from duotrack.weights.report import compare, shapes_of
@@ -136,7 +150,11 @@ def _fitting(checkpoint: "Checkpoint") -> dict[str, str]:
         return {"model": f"{name} (does not fit)", "fit": str(report)}
     use = "weights" if fitted.trained else "a starting point for training"
     given = sum(key in fitted.tensors for key in wanted)
-    return {"model": name, "fit": f"{use}; gives {given} of {len(wanted)} keys" + (", teachers too" * teachers)}
+    return {
+        "model": name,
+        "fit": f"{use}; gives {given} of {len(wanted)} keys" + (", teachers too" * teachers),
+        "never_used": unused_parts(build_on_meta(model_spec(name))),
+    }
 
 
 def _sha256(file: Path) -> str:

@@ -102,22 +102,22 @@ class PATrack(nn.Module):
     Args:
         backbone: makes the backbone, which both modalities share.
         head: makes a centre head for a number of input channels.
+        elimination: "none"; the adapters need full grids.
         entangled: blocks (0-based) with modality-entangled adapters; the others have modality-dependent ones.
         routing: "released": each block's adapters speak to the other stream, which the published checkpoints need;
             "published": the paper's text and formula, within a stream (docs/specs/patrack.md, sections 1.2 and 1.4).
         head_width: channels inside the head adapter.
 
     Raises:
-        ValueError: an unknown routing, or grids with an odd side.
+        ValueError: an unknown routing, an elimination, or grids with an odd side.
     """
-
-    elimination = "none"  # the adapters need full grids
 
     def __init__(
         self,
         *,
         backbone: Callable[[], nn.Module],
         head: Callable[[int], CenterHead],
+        elimination: str = "none",
         entangled: tuple[int, ...] = (3, 6, 9),
         routing: str = "released",
         head_width: int = 192,
@@ -125,6 +125,9 @@ class PATrack(nn.Module):
         super().__init__()
         if routing not in ROUTINGS:
             raise ValueError(f"routing is one of {', '.join(ROUTINGS)}, got {routing!r}")
+        if elimination != "none":
+            raise ValueError(f"the adapters need full grids: elimination is 'none' only, got {elimination!r}")
+        self.elimination = elimination
         self.routing = routing
         self.entangled = entangled
         self.backbone = backbone()

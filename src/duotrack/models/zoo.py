@@ -81,9 +81,10 @@ def build_ckd_tiny(
     )
 
 
-def build_patrack_base(*, drop_path: float = 0.1, routing: str = "released") -> PATrack:
+def build_patrack_base(*, elimination: str = "none", drop_path: float = 0.1, routing: str = "released") -> PATrack:
     """PATrack as published: one ViT-B/16 with adapters for both modalities, template 128, search 256."""
     return PATrack(
+        elimination=elimination,
         backbone=partial(VisionTransformer, drop_path=drop_path, block=AdaptedBlock),
         head=lambda inputs: CenterHead(inputs=inputs),
         routing=routing,
@@ -108,6 +109,16 @@ MODELS: dict[str, ModelSpec] = {
         elimination="none",
         weights="ckd-tiny.safetensors",
         calibration=(1.864, 0.486),  # fitted on the held-out videos of docs/models/ckd-tiny.md
+    ),
+    "patrack-base": ModelSpec(
+        name="patrack-base",
+        method="patrack",
+        summary="PATrack as published (arXiv 2603.21100): one ViT-B with adapters, weights for thermal, depth or event",
+        build=build_patrack_base,
+        geometry=Geometry(template_size=128, search_size=256),
+        elimination="none",
+        eliminations=("none",),
+        kinds=("thermal", "depth", "event"),
     ),
 }
 

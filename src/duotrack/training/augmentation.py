@@ -39,8 +39,10 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grey: float = Field(
-        default=0.05, ge=0, le=1, description="Probability that both modalities of the whole pair turn grey."
+    grey: float = Field(default=0.05, ge=0, le=1, description="Probability that the whole pair turns grey.")
+    grey_aux: bool = Field(
+        default=True,
+        description="Whether grey is for the auxiliary images too; the colours of a depth map would lose their order.",
     )
     flip: float = Field(default=0.5, ge=0, le=1, description="Probability that the whole pair is mirrored.")
     brightness: float = Field(

@@ -2,17 +2,30 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from duotrack.datasets.fingerprint import fingerprint
-from duotrack.datasets.layouts import GTOT, LASHER, lasher_names, open_layout, vtuav_train_layout
+from duotrack.datasets.layouts import (
+    DEPTHTRACK,
+    GTOT,
+    LASHER,
+    RGBD1K_TRAIN,
+    VISEVENT,
+    Layout,
+    lasher_names,
+    open_layout,
+    own_layout,
+    vtuav_train_layout,
+)
 from duotrack.datasets.sequence import Sequence
 from duotrack.datasets.stills import open_stills
+from duotrack.depth import Colours
 from duotrack.errors import InputError, nearest
+from duotrack.frames import Kind
 from duotrack.models.zoo import Geometry
 from duotrack.training.augmentation import Augmentation, Jitter
 from duotrack.training.pairs import PairDataset, Source
@@ -20,18 +33,39 @@ from duotrack.training.sampling import Sampling
 from duotrack.training.settings import Settings
 from duotrack.training.synthesis import Synthesis
 
+_LAYOUTS = {
+    "lasher": LASHER,
+    "gtot": GTOT,
+    "depthtrack": DEPTHTRACK,
+    "rgbd1k-train": RGBD1K_TRAIN,
+    "visevent": VISEVENT,
+}
+
 
 class DataSettings(Settings):
     """How folders are read and pairs are drawn; the folders themselves come from the command line."""
 
-    layout: Literal["lasher", "gtot", "vtuav-train"] = Field(
+    layout: Literal["lasher", "gtot", "vtuav-train", "depthtrack", "rgbd1k-train", "visevent"] = Field(
         default="lasher", description="where a sequence keeps frames and boxes; your own folders: like LasHeR"
+    )
+    modality: Kind | None = Field(
+        default=None,
+        description="what auxiliary frames show; null = as the layout. Your own folders: depth lies in depth/ (16-bit, "
+        "millimetres), event frames in event/",
+    )
+    depth_colours: Colours = Field(
+        default="bgr", description="order of the channels of rendered depth; published checkpoints saw bgr"
     )
     split: Literal["train", "test", "all"] | None = Field(
         default=None,
         description="published LasHeR list to train on; null = --names, or every sequence",
     )
     validation_split: Literal["train", "test", "all"] | None = Field(default=None, description="as split, for --val")
+    hold_out_every: int | None = Field(
+        default=None,
+        ge=2,
+        description="n: without --val, every n-th sequence of each --data folder is held out instead of trained on",
+    )
     stills_ratio: float = Field(
         default=1.0, gt=0, description="pairs from --stills for each pair from one --data folder"
     )
@@ -39,6 +73,11 @@ class DataSettings(Settings):
     jitter: Jitter = Field(default_factory=Jitter, description="how far the search crop strays from the target")
     augmentation: Augmentation = Field(default_factory=Augmentation, description="light, mirroring, damage")
     synthesis: Synthesis = Field(default_factory=Synthesis, description="made-up partners of single modalities")
+
+    @property
+    def kind(self) -> Kind:
+        """What the auxiliary frames show."""
+        return self.modality or _layout(self).kind
 
 
 @dataclass(frozen=True)
@@ -82,9 +121,10 @@ def open_folders(folders: Folders, settings: DataSettings, split: str | None) ->
     """Open every folder as a source of pairs.
 
     Raises:
-        InputError: a folder or a sequence that is not there, or a list of names that fits no folder.
+        InputError: a folder or a sequence that is not there, a list of names that fits no folder, or a modality that
+            the layout or the stills do not have.
     """
-    layout = {"lasher": LASHER, "gtot": GTOT}.get(settings.layout) or vtuav_train_layout()
+    layout = _layout(settings)
     names: Iterable[str] | None = folders.names
     if names is None and split is not None:
         if settings.layout != "lasher":
@@ -95,13 +135,28 @@ def open_folders(folders: Folders, settings: DataSettings, split: str | None) ->
                 f"{', '.join(map(str, folders.sequences))} holds none of LasHeR's {split} list that the recipe takes; "
                 "for sequences of your own --set data.split=null --set data.validation_split=null"
             )
-    sources = [
-        Source(str(root), open_layout(root, layout, names=_in(root, layout.prefix, names, len(folders.sequences))))
-        for root in folders.sequences
-    ]
-    return sources + [
-        Source(str(r), open_stills(r), ratio=settings.stills_ratio, kind="stills") for r in folders.stills
-    ]
+    sources = []
+    for root in folders.sequences:
+        here = _in(root, layout.prefix, names, len(folders.sequences))
+        opened = open_layout(root, layout, names=here, depth_colours=settings.depth_colours)
+        sources.append(Source(str(root), opened))
+    stills = [Source(str(r), open_stills(r), ratio=settings.stills_ratio, kind="stills") for r in folders.stills]
+    if settings.kind != "thermal" and any(still.aux is not None for each in stills for still in each.sequences):
+        raise InputError(f"stills in infrared/ folders are thermal, data.modality is {settings.kind}; leave them out")
+    return sources + stills
+
+
+def _layout(settings: DataSettings) -> Layout:
+    layout = _LAYOUTS.get(settings.layout) or vtuav_train_layout()
+    if settings.modality in (None, layout.kind):
+        return layout
+    if settings.layout != "lasher":
+        raise InputError(
+            f"data.modality is {settings.modality}, but the layout {settings.layout} is RGB and {layout.kind}; "
+            "leave data.modality out, or take the layout lasher for folders of your own"
+        )
+    assert settings.modality is not None  # the first case above
+    return own_layout(settings.modality)
 
 
 def _in(root: Path, prefix: str, names: Iterable[str] | None, roots: int) -> Iterable[str] | None:
@@ -112,6 +167,34 @@ def _in(root: Path, prefix: str, names: Iterable[str] | None, roots: int) -> Ite
     if not here:
         raise InputError(f"{root}: holds none of the sequences that were named")
     return here
+
+
+def hold_out(sources: list[Source], every: int) -> tuple[list[Source], list[Source]]:
+    """Split sources into those to train on and held-out ones; stills are trained on.
+
+    Args:
+        sources: as `open_folders` gives them.
+        every: the last of each `every` sequences of a folder is held out.
+
+    Raises:
+        InputError: a folder has fewer sequences than that.
+    """
+    train, held = [], []
+    for source in sources:
+        if source.kind == "stills":
+            train.append(source)
+            continue
+        if len(source.sequences) < every:
+            raise InputError(
+                f"{source.name} has {len(source.sequences)} sequences, too few to hold out one of each {every}; "
+                "--set data.hold_out_every=null, or give held-out data with --val"
+            )
+        rest = [sequence for i, sequence in enumerate(source.sequences) if (i + 1) % every]
+        train.append(replace(source, sequences=rest))
+        held.append(replace(source, sequences=source.sequences[every - 1 :: every]))
+    if not held:
+        raise InputError("data.hold_out_every: there are no sequences to hold out; give held-out data with --val")
+    return train, held
 
 
 def training_pairs(sources: list[Source], settings: DataSettings, geometry: Geometry, seed: int) -> PairDataset:
@@ -129,7 +212,8 @@ def training_pairs(sources: list[Source], settings: DataSettings, geometry: Geom
 
 def validation_pairs(sources: list[Source], settings: DataSettings, geometry: Geometry, seed: int) -> PairDataset:
     """Held-out pairs: jitter, grey and flip as in training, no other change of the picture (docs/specs/ckd.md, 3.2)."""
-    plain = Augmentation(grey=settings.augmentation.grey, flip=settings.augmentation.flip, brightness=0, crop_flip=0)
+    kept = {name: getattr(settings.augmentation, name) for name in ("grey", "grey_aux", "flip")}
+    plain = Augmentation(**kept, brightness=0, crop_flip=0)
     return PairDataset(
         sources,
         geometry=geometry,

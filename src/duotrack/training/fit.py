@@ -11,10 +11,11 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import nn
 
 from duotrack.errors import InputError
+from duotrack.models.parameters import unused_parts
 from duotrack.models.zoo import elimination_of, model_spec
 from duotrack.training import folder
 from duotrack.training.callbacks import AtomicCheckpoints
-from duotrack.training.data import Folders, describe, open_folders, training_pairs, validation_pairs
+from duotrack.training.data import Folders, describe, hold_out, open_folders, training_pairs, validation_pairs
 from duotrack.training.methods.table import method_of
 from duotrack.training.module import TrackerModule
 from duotrack.training.optimise import Group, split_parameters
@@ -28,6 +29,7 @@ from duotrack.weights.build import packaged_weights
 from duotrack.weights.read import read_checkpoint
 from duotrack.weights.report import load_weights
 from duotrack.weights.safetensor import save_weights
+from duotrack.weights.task import COLOURS_KEY, KEY
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +87,11 @@ def fit(
     plan = make_plan(recipe, devices)
     sources = open_folders(train, recipe.data, recipe.data.split)
     held_out = None if validation is None else open_folders(validation, recipe.data, recipe.data.validation_split)
+    if recipe.data.hold_out_every is not None and held_out is None:
+        sources, held_out = hold_out(sources, recipe.data.hold_out_every)
     resuming = resume and (out / "checkpoints" / "last.ckpt").exists()
     net = build_network(recipe, load=not resuming) if net is None else net
+    unused = unused_parts(net)
     groups = split_parameters(net, recipe.optimiser.learning_rates, recipe.freeze)
     facts = {
         "data": describe(sources),
@@ -101,7 +106,7 @@ def fit(
     start = _batches_done(out / "checkpoints" / "last.ckpt") if resuming else 0
     run = _Run(recipe, sources, held_out, out, accelerator, devices, plan, start)
     if first:
-        summarise(recipe, groups, facts, plan, out=out, start=start)
+        summarise(recipe, groups, facts, plan, unused=unused, out=out, start=start)
     if start < plan.batches:
         _train(run, net, groups)
     else:
@@ -189,7 +194,14 @@ def build_network(recipe: Recipe, *, load: bool = True) -> nn.Module:
 
 def write_weights(net: nn.Module, path: Path, recipe: Recipe) -> None:
     """Inference form, and beside it the training form where there are teachers (stage 2 may ask for it)."""
-    save = partial(save_weights, weights=net, model=recipe.model.name, elimination=recipe.model.elimination)
+    kind = recipe.data.kind
+    save = partial(
+        save_weights,
+        weights=net,
+        model=recipe.model.name,
+        elimination=recipe.model.elimination,
+        extra={KEY: kind} | ({COLOURS_KEY: recipe.data.depth_colours} if kind == "depth" else {}),
+    )
     save(path)
     if method_of(recipe.model.name).options(recipe.method).get("teachers"):
         save(path.with_name(f"{path.stem}-training{path.suffix}"), form="training")

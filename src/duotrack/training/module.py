@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from duotrack.training.optimise import Group, make_optimiser, rest_frozen, schedule_factor
+from duotrack.training.optimise import Group, make_optimiser, rest_frozen, rest_statistics, schedule_factor
 from duotrack.training.recipe import Recipe
 from duotrack.training.step import Batch, StepLosses
 from duotrack.training.stream import Plan
@@ -52,11 +52,17 @@ class TrackerModule(pl.LightningModule):
         self._batches = 0
 
     def train(self, mode: bool = True) -> "TrackerModule":
-        """Training mode, but for frozen parts where the recipe lets them rest."""
+        """Training mode, but for frozen parts and batch norms where the recipe lets them rest."""
         super().train(mode)
         if mode and self._recipe.frozen_mode == "eval":
             rest_frozen(self.net)
+        if mode and self._recipe.fix_batch_norm:
+            rest_statistics(self.net)
         return self
+
+    def on_train_start(self) -> None:
+        """Lightning takes every module's mode as it finds it, and brings it back after a check on held-out pairs."""
+        self.train()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make this batch's masks and dropped paths a function of (seed, rank, batch): a resumed run repeats them."""

@@ -10,14 +10,21 @@ from torch import nn
 from duotrack.errors import InputError
 from duotrack.training.recipe import OptimiserSettings, ScheduleSettings
 
+_RESTING = ("frozen", "unused")
+
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that share a learning rate; `name` is the substring that chose them ("frozen" for the rest)."""
+    """Parameters that share a learning rate; `name` is the substring that chose them.
+
+    The last two do not train: "frozen" is what nothing chose or the recipe froze, "unused" what the network itself
+    froze because its forward pass never looks at it.
+    """
 
     name: str
     learning_rate: float
     parameters: list[nn.Parameter]
+    trains: bool = True
 
     @property
     def count(self) -> int:
@@ -26,9 +33,12 @@ class Group:
 
 
 def split_parameters(net: nn.Module, learning_rates: dict[str, float], freeze: tuple[str, ...]) -> list[Group]:
-    """Sort parameters into groups, in the order of `learning_rates`, and freeze all others (the last group).
+    """Sort parameters into groups, in the order of `learning_rates`, and freeze all others.
 
     A parameter that the network itself froze (an entry carried for checkpoints only) stays frozen.
+
+    Returns:
+        One group a learning rate, then "frozen" and "unused".
 
     Raises:
         InputError: a substring or a `freeze` beginning fits no parameter, or nothing is left to train.
@@ -38,12 +48,14 @@ def split_parameters(net: nn.Module, learning_rates: dict[str, float], freeze: t
     for prefix in freeze:
         if not any(name.startswith(prefix) for name in names):
             raise InputError(f"freeze: no parameter begins with {prefix!r}; the network has {', '.join(top)}")
-    members: dict[str, list[nn.Parameter]] = {name: [] for name in (*learning_rates, "frozen")}
+    members: dict[str, list[nn.Parameter]] = {name: [] for name in (*learning_rates, *_RESTING)}
     fitting: set[str] = set()
     for name, parameter in net.named_parameters():
         group = next((part for part in learning_rates if part in name), None)
         fitting |= {group} if group else set()
-        if group is None or not parameter.requires_grad or name.startswith(tuple(freeze)):
+        if not parameter.requires_grad:
+            group = "unused"
+        elif group is None or name.startswith(tuple(freeze)):
             parameter.requires_grad_(False)
             group = "frozen"
         members[group].append(parameter)
@@ -51,15 +63,18 @@ def split_parameters(net: nn.Module, learning_rates: dict[str, float], freeze: t
         raise InputError(
             f"optimiser.learning_rates: no parameter has {missing[0]!r} in its name; it has {', '.join(top)}"
         )
-    groups = [Group(name, learning_rates.get(name, 0.0), parameters) for name, parameters in members.items()]
-    if not any(group.parameters for group in groups[:-1]):
+    groups = [
+        Group(name, learning_rates.get(name, 0.0), parameters, trains=name not in _RESTING)
+        for name, parameters in members.items()
+    ]
+    if not any(group.parameters for group in groups if group.trains):
         raise InputError("every parameter is frozen, nothing is left to train; look at freeze and learning_rates")
     return groups
 
 
 def make_optimiser(groups: list[Group], settings: OptimiserSettings) -> torch.optim.AdamW:
     """AdamW over the groups that train (docs/specs/ckd.md, section 3.2)."""
-    trained = [{"params": g.parameters, "lr": g.learning_rate} for g in groups[:-1] if g.parameters]
+    trained = [{"params": g.parameters, "lr": g.learning_rate} for g in groups if g.trains and g.parameters]
     return torch.optim.AdamW(trained, betas=settings.betas, eps=settings.epsilon, weight_decay=settings.weight_decay)
 
 
@@ -87,3 +102,10 @@ def rest_frozen(net: nn.Module) -> None:
             child.eval()
         else:
             rest_frozen(child)
+
+
+def rest_statistics(net: nn.Module) -> None:
+    """Put every batch norm into evaluation mode: its statistics stay and are used, its weights may still train."""
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -148,7 +148,11 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         templates = [getattr(template, modality) for modality in present]
         searches = [getattr(search, modality) for modality in present]
         if rng.random() < self.augmentation.grey:
-            templates, searches = [to_grey(i) for i in templates], [to_grey(i) for i in searches]
+            turns = [modality == "rgb" or self.augmentation.grey_aux for modality in present]
+            templates, searches = (
+                [to_grey(image) if grey else image for image, grey in zip(images, turns, strict=True)]
+                for images in (templates, searches)
+            )
         if rng.random() < self.augmentation.flip:
             template_box = mirror_frame_box(template_box, templates[0].shape[1])
             search_box = mirror_frame_box(search_box, searches[0].shape[1])

@@ -92,6 +92,9 @@ class Recipe(Settings):
     frozen_mode: Literal["eval", "train"] = Field(
         default="eval", description="frozen parts run without stochastic depth and batch statistics, or (released) with"
     )
+    fix_batch_norm: bool = Field(
+        default=False, description="batch norms use their stored statistics and never change them, trained or not"
+    )
     log_every: int = Field(
         default=50, ge=1, description="optimiser steps between two lines of the log, each a mean over them"
     )

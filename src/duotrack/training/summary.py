@@ -1,6 +1,6 @@
 """What a person sees when training starts and while it runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,29 @@ def say(text: str) -> None:
 
 
 def summarise(
-    recipe: Recipe, groups: list[Group], facts: Mapping[str, Any], plan: Plan, *, out: Path, start: int
+    recipe: Recipe,
+    groups: list[Group],
+    facts: Mapping[str, Any],
+    plan: Plan,
+    *,
+    unused: Iterable[str],
+    out: Path,
+    start: int,
 ) -> None:
-    """Print parameters per group, the data, and where the run folder is."""
+    """Print parameters per group and the names of those in no use, the data, and where the run folder is."""
     table = Table(title=f"{recipe.model.name}: parameters", title_justify="left")
     table.add_column("group")
     table.add_column("parameters", justify="right")
     table.add_column("learning rate", justify="right")
     for group in groups:
         if group.count:
-            rate = "-" if group is groups[-1] else f"{group.learning_rate:g}"
-            table.add_row(group.name, f"{group.count:,}", rate)
+            table.add_row(group.name, f"{group.count:,}", f"{group.learning_rate:g}" if group.trains else "-")
+    trained, total = sum(g.count for g in groups if g.trains), sum(g.count for g in groups)
+    table.add_section()
+    table.add_row("trained, of all", f"{trained:,} of {total:,}", "")
     CONSOLE.print(table)
+    if names := ", ".join(unused):
+        say(f"never used by the forward pass, carried for checkpoints, not trained: {names}")
     for name in ("data", "validation"):
         if facts[name]:
             about = facts[name]

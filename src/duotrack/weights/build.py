@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from duotrack.errors import InputError
+from duotrack.models.patrack import ROUTINGS
 from duotrack.models.zoo import ModelSpec, build_on_meta, elimination_of, model_spec
 from duotrack.weights.convert import (
     copy_to_branches,
@@ -17,7 +18,7 @@ from duotrack.weights.convert import (
     init_ckd,
     mae_to_branch,
 )
-from duotrack.weights.keymap import FITS, STARTING_POINTS, TEACHERS, Shape
+from duotrack.weights.keymap import FITS, PATRACK_OWN, STARTING_POINTS, TEACHERS, Shape, shown
 from duotrack.weights.read import Checkpoint, read_checkpoint
 from duotrack.weights.report import load_weights, shapes_of
 
@@ -51,7 +52,8 @@ def build_net(
     Args:
         name: model name, for example "ckd-base".
         weights: our safetensors or a published checkpoint (CKD, OSTrack, DropTrack, MAE, Hiera-Tiny); None takes the
-            weights inside the package, or random ones with a warning where it has none.
+            weights inside the package, or random ones with a warning where it has none. PATrack takes its own
+            published ones, OSTrack and DropTrack.
         elimination: "mce", "ce" or "none"; None takes what the weights were saved with, or the model's default.
         teachers: build the training form.
 
@@ -86,6 +88,8 @@ def build_from(
     saved = checkpoint.metadata.get("elimination") if checkpoint.kind == "duotrack" else None
     content_only = checkpoint.kind == "duotrack" and checkpoint.metadata.get("content_only") == "yes"
     options = _options(spec, elimination or saved, teachers=teachers, content_only=content_only)
+    if spec.method == "patrack" and checkpoint.kind == "duotrack":
+        options["routing"] = _routing(checkpoint.metadata.get("routing", "released"))
     fitted = fit(checkpoint, name, teachers=teachers)
     if not fitted.trained:
         _log.warning(
@@ -116,6 +120,8 @@ def fit(checkpoint: Checkpoint, name: str, *, teachers: bool = False) -> Fitted:
         return Fitted(copy_to_branches(mae_to_branch(tensors), teachers=teachers), _HEADS, trained)
     if kind in ("ostrack", "droptrack"):
         plain = droptrack_to_ostrack(tensors) if kind == "droptrack" else tensors
+        if model_spec(name).method == "patrack":
+            return Fitted(plain, PATRACK_OWN, trained)
         return Fitted(init_ckd(plain, teachers=teachers), (), trained)
     if not teachers:
         tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(TEACHERS)}
@@ -135,7 +141,7 @@ def model_for(checkpoint: Checkpoint) -> str:
     """
     if checkpoint.kind == "duotrack" and "model" in checkpoint.metadata:
         return model_spec(checkpoint.metadata["model"]).name
-    return "ckd-tiny" if checkpoint.kind in ("hiera", "duotrack") else "ckd-base"
+    return {"hiera": "ckd-tiny", "duotrack": "ckd-tiny", "patrack": "patrack-base"}.get(checkpoint.kind, "ckd-base")
 
 
 def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:
@@ -144,7 +150,15 @@ def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:
     return shapes_of(build_on_meta(spec, **_options(spec, None, teachers=teachers)).state_dict())
 
 
+def _routing(saved: str) -> str:
+    if saved not in ROUTINGS:
+        raise InputError(f"the weights ask for routing '{shown(saved)}', which is not one of {', '.join(ROUTINGS)}")
+    return saved
+
+
 def _options(spec: ModelSpec, elimination: str | None, **switches: bool) -> dict[str, object]:
     """What to build a network with: an elimination that it knows, and the switches that are on."""
+    if switches.get("teachers") and spec.method != "ckd":
+        raise InputError(f"{spec.name} has no form with teachers; only CKD models do")
     mode = elimination_of(spec, elimination)
     return {"elimination": mode} | {name: True for name, on in switches.items() if on}

@@ -7,7 +7,7 @@ from duotrack.errors import InputError
 
 Shape = tuple[int, ...]
 
-KINDS = ("duotrack", "ckd-training", "ckd-inference", "ostrack", "droptrack", "mae", "hiera")
+KINDS = ("duotrack", "ckd-training", "ckd-inference", "patrack", "ostrack", "droptrack", "mae", "hiera")
 TEACHERS = ("teacher_rgb.", "teacher_tir.", "box_head_v.", "box_head_i.")
 """Key prefixes that only the training form has."""
 VIT = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
@@ -16,10 +16,14 @@ VIT = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
 FITS: Mapping[str, tuple[str, ...]] = {
     "ckd-base": ("duotrack", "ckd-training", "ckd-inference", "ostrack", "droptrack", "mae"),
     "ckd-tiny": ("duotrack", "hiera"),
+    "patrack-base": ("duotrack", "patrack", "ostrack", "droptrack"),
 }
 """Model -> kinds of checkpoint that it can take."""
 STARTING_POINTS = ("ostrack", "droptrack", "mae", "hiera")
 """Kinds that initialise a network but do not make it a trained RGB-X tracker."""
+_ADAPTERS = ("adap_t", "adap2_t", "highfuseadapter1", "highfuseadapter2", "norml1", "norml2")
+PATRACK_OWN = ("norm1.", "adapter_head.", *(f"backbone.blocks.{i}.{name}." for i in range(12) for name in _ADAPTERS))
+"""Key prefixes of what PATrack adds to OSTrack (docs/specs/patrack.md, section 1.10)."""
 _WRAPPERS = ("module.", "_orig_mod.", "net.", "model.")
 _STEM_BLOCKS = 4
 
@@ -52,6 +56,8 @@ def identify(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> str:
         return "duotrack"
     if {"rgb_branch", "tir_branch"} <= seen.keys():
         return "ckd-training" if any(key.startswith(TEACHERS) for key in shapes) else "ckd-inference"
+    if {"backbone", "box_head", "adapter_head"} <= seen.keys():
+        return "patrack"
     if {"backbone", "box_head"} <= seen.keys() and "backbone.patch_embed.proj.weight" in shapes:
         grid = shapes.get("backbone.pos_embed_x", (1, 256, 768))
         temporal = any(key.startswith("backbone.temporal_pos_embed") for key in shapes)

@@ -104,6 +104,8 @@ def save_weights(
     own = {"format": "duotrack", "version": version("duotrack"), "model": model, "elimination": elimination}
     if getattr(weights, "content_only", False):
         own["content_only"] = "yes"
+    if hasattr(weights, "routing"):
+        own["routing"] = str(weights.routing)
     metadata = {**(extra or {}), **own, "form": form, "dtype": dtype}
     with atomic_path(path) as temporary:
         try:
