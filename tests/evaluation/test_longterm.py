@@ -7,6 +7,7 @@ from duotrack.datasets.ground_truth import GroundTruth
 from duotrack.errors import InputError
 from duotrack.evaluation.longterm import find_thresholds, longterm
 from duotrack.evaluation.results import Results
+from reference import golden_file
 
 NAN = [np.nan] * 4
 BOX = [10.0, 10, 20, 20]
@@ -81,3 +82,20 @@ def test_confidences_are_needed() -> None:
     truth, ours, _ = case([BOX], [BOX], [1.0])
     with pytest.raises(InputError, match=r"1 of 1 sequences have no confidence file, such as a_confidence\.value"):
         longterm([truth], Results("t", {"a": ours}, "ltwh"))
+
+
+def test_the_vot_toolkit_gives_the_same_curves() -> None:
+    """Curves of vot-toolkit 0.7.4 over three generated sequences: absent targets, ties, boxes over the image's edge."""
+    made = golden_file("longterm_vot")
+    ends = np.cumsum(made["lengths"])
+    parts = [slice(end - count, end) for end, count in zip(ends, made["lengths"], strict=True)]
+    size = (int(made["size"][0]), int(made["size"][1]))
+    ours = run(
+        *(
+            case(made["truth"][part], made["boxes"][part], made["confidences"][part], size, name=str(i))
+            for i, part in enumerate(parts)
+        )
+    )
+    np.testing.assert_array_equal(ours.thresholds, made["thresholds"])
+    np.testing.assert_allclose(ours.precisions, made["precisions"], atol=1e-12)
+    np.testing.assert_allclose(ours.recalls, made["recalls"], atol=1e-12)

@@ -1,12 +1,13 @@
 """The real VOT toolkit, from `vot evaluate` to `vot analysis`, on a tiny workspace.
 
-It is GPL and has dependencies of its own, so it lives in a virtual environment beside ours (`.venv-vot`, made here once) and
-runs in processes of its own.
+It is GPL and has dependencies of its own, so it lives in a virtual environment beside ours (`.venv-vot`, made here
+once) and runs in processes of its own.
 """
 
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,11 @@ import pytest
 from typer.testing import CliRunner
 
 from duotrack.cli import app
-from vot_sequences import FRAMES, write_vot_sequences
+from duotrack.datasets.benchmarks import benchmark
+from duotrack.datasets.ground_truth import read_ground_truth
+from duotrack.evaluation.longterm import longterm
+from duotrack.evaluation.results import read_results
+from vot_sequences import FRAMES, HEIGHT, WIDTH, write_vot_sequences
 
 TESTS = Path(__file__).resolve().parent.parent
 HOME = TESTS.parent / ".venv-vot"
@@ -45,8 +50,8 @@ def toolkit() -> Path:
     python = HOME / "bin" / "python"
     mark = HOME / f"installed-{hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]}"
     if not mark.exists():
-        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "-r", str(pins)]
-        for step in ([sys.executable, "-m", "venv", "--clear", str(HOME)], install):
+        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "-r", str(pins)]
+        for step in ([sys.executable, "-m", "venv", "--clear", str(HOME)], pip):
             done = subprocess.run(step, capture_output=True, text=True, timeout=900, check=False)
             if done.returncode:
                 reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
@@ -58,10 +63,10 @@ def toolkit() -> Path:
 def vot(python: Path, *arguments: str) -> str:
     """Run the toolkit's command; what it said."""
     environment = {**os.environ, **NO_NETWORK, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
+    environment["VOT_RESULTS_BINARY"] = "false"  # boxes as text
     environment["PYTHONPATH"] = str(TESTS.parent / "src")  # the tracker is started in a folder of its own
-    done = subprocess.run(
-        [str(python), "-m", "vot", *arguments], capture_output=True, text=True, env=environment, timeout=300, check=False
-    )
+    command = [str(python), "-m", "vot", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     return said
@@ -79,9 +84,10 @@ def results(toolkit, tmp_path_factory) -> tuple[Path, dict[str, list[list]]]:
     assert done.exit_code == 0, done.output
     (workspace / "stack.yaml").write_text(STACK)
     with (workspace / "trackers.ini").open("a") as registry:
-        command = f"{toolkit} {TESTS / 'vot_perfect_tracker.py'} color,depth"
-        registry.write(f"\n[perfect]\nprotocol = trax\ncommand = {command}\n")
-    trackers = ["perfect", "ckd-tiny"]
+        for name, drift in (("perfect", 0), ("drifting", 2)):
+            command = f"{toolkit} {TESTS / 'vot_scripted_tracker.py'} color,depth {drift}"
+            registry.write(f"\n[{name}]\nprotocol = trax\ncommand = {command}\n")
+    trackers = ["perfect", "drifting", "ckd-tiny"]
     said = vot(toolkit, "evaluate", "--workspace", str(workspace), *trackers)
     assert "concluded" in said
     said = vot(toolkit, "analysis", "--workspace", str(workspace), "--name", "numbers", *trackers)
@@ -127,6 +133,17 @@ def test_ckd_tiny_goes_through_evaluation_and_analysis(results):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("tracker", "tolerance"), [("perfect", 1e-12), ("drifting", 1e-12), ("ckd-tiny", 1e-12)])
+def test_our_long_term_measures_are_the_toolkits(results, tracker, tolerance):
+    """Its files, its frames, our arithmetic: boxes rounded to pixels and clipped as it does."""
+    workspace, trackers = results
+    truths = read_ground_truth(benchmark("depthtrack"), workspace / "sequences", names=["ball"])
+    assert truths[0].size == (WIDTH, HEIGHT)
+    ours = longterm(truths, read_results(workspace / "results" / tracker / "long", truths, box_format="ltwh"))
+    assert [ours.precision, ours.recall, ours.F] == pytest.approx(trackers[tracker]["tpr"], abs=tolerance)
+
+
+@pytest.mark.slow
 def test_the_toolkit_shows_why_our_tracker_left(toolkit, results, tmp_path):
     """Depth of 8 bits: the reason that the tracker gives stands in what the toolkit says."""
     import cv2
@@ -144,7 +161,6 @@ def test_the_toolkit_shows_why_our_tracker_left(toolkit, results, tmp_path):
 
 def test_the_documented_stacks_are_the_toolkits(toolkit):
     (stacks,) = (HOME / "lib").glob("python*/site-packages/vot/stack")
-    text = (TESTS.parent / "docs" / "vot.md").read_text()
-    documented = {line.split("--stack ")[1].split()[0] for line in text.splitlines() if "--stack vot" in line}
+    documented = set(re.findall(r"--stack (vot[\w/]+)", (TESTS.parent / "docs" / "vot.md").read_text()))
     assert len(documented) >= 3
-    assert all((stacks / f"{name}.yaml").is_file() for name in documented)
+    assert [name for name in documented if not (stacks / f"{name}.yaml").is_file()] == []

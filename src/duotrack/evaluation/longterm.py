@@ -1,7 +1,8 @@
 """Long-term measures of RGB-D tracking: precision, recall and F over the confidences that a tracker reports.
 
-Source: docs/specs/evaluation.md, section 4 (the VOT toolkit's stack `votrgbd2021`). Not compared with that toolkit's
-own output, which was not at hand: where the specification leaves a choice, the docstrings say which was made.
+Source: docs/specs/evaluation.md, section 4 (the VOT toolkit's stack `votrgbd2021`). The curves are those of vot-toolkit
+0.7.4 on generated data (`tests/golden/longterm_vot.npz`), which showed what the specification does not say: the toolkit
+compares boxes on the pixel grid.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class LongTerm:
         clipped = "clipped" if self.clipped else "not clipped (frames are not at hand)"
         return (
             "long-term: Pr and Re at the confidence threshold where F is largest, means over sequences, boxes "
-            f"{clipped} to the image"
+            f"rounded to pixels, {clipped} to the image"
         )
 
 
@@ -45,9 +46,12 @@ def longterm(ground_truth: Sequence[GroundTruth], results: Results) -> LongTerm:
     """The long-term measures, a mean over the sequences that have a result.
 
     Per sequence and threshold: precision is the mean overlap of the frames at or above it (1 where there is none),
-    recall the sum of those overlaps divided by the number of frames with a visible target. Boxes are clipped to the
-    image where its size is known. A frame without target, box or confidence has overlap 0 in the first two cases,
-    and counts at the threshold -inf only in the last.
+    recall the sum of those overlaps divided by the number of frames with a visible target. Left, top, width and height
+    of boxes are rounded (half to even), and boxes are clipped to the image where its size is known. A frame without
+    target, box or confidence has overlap 0 in the first two cases, and counts at the threshold -inf only in the last.
+
+    The first frame counts as it is written: a hit in files of ours, which begin with the given box and confidence 1; a
+    miss in the toolkit's own files, which hold neither there.
 
     Raises:
         InputError: a sequence has no confidences.
@@ -106,7 +110,7 @@ def _sequence(truth: GroundTruth, results: Results) -> tuple[Floats, Floats]:
     confidence = np.full(count, -np.inf)
     given = results.confidences[truth.name][: len(rows)]
     confidence[: len(given)] = np.where(np.isnan(given), -np.inf, given)
-    ours, theirs = xywh_to_xyxy(boxes), xywh_to_xyxy(truth.boxes[0])
+    ours, theirs = xywh_to_xyxy(np.rint(boxes)), xywh_to_xyxy(np.rint(truth.boxes[0]))
     if truth.size is not None:
         limit = np.array([*truth.size, *truth.size], np.float64)
         ours, theirs = np.clip(ours, 0, limit), np.clip(theirs, 0, limit)
