@@ -15,7 +15,7 @@ def box(frame: int) -> tuple[int, int, int, int]:
 
 
 def write_vot_sequences(root: Path, names: tuple[str, ...] = ("ball",)) -> Path:
-    """Folders with `color` (JPEG), `depth` (16-bit PNG, millimetres), `ir` (JPEG), `groundtruth.txt` and `anchor.value`.
+    """Folders with `color` and `ir` (JPEG), `depth` (16-bit PNG, millimetres), `groundtruth.txt` and `anchor.value`.
 
     The target is away in frame `ABSENT` of `FRAMES`, whose row is nan,nan,nan,nan. One anchor starts behind it and goes
     forward, one before it and goes backward.

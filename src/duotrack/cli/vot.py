@@ -1,6 +1,7 @@
 """`duotrack vot`: a tracker for the VOT toolkit, and a workspace with it."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,7 @@ def vot(
         str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel=_MODEL)
     ] = None,
     depth_colours: Annotated[
-        str, Option(help="Channel order of the depth colour map: bgr, as published, or rgb.", rich_help_panel=_MODEL)
+        str, Option(help="Channel order of rendered depth; published weights: bgr; else rgb.", rich_help_panel=_MODEL)
     ] = "bgr",
     write_workspace: Annotated[
         Path | None,
@@ -66,11 +67,13 @@ def vot(
     """
     from duotrack.depth import colours_named
     from duotrack.evaluation.run import check_weights
+    from duotrack.runtime.torch_backend import resolve_device
     from duotrack.tracking.vot import channels_named, import_trax, serve
 
     asked = channels_named(channels)
     colours = colours_named(depth_colours)
     check_weights(model, weights)
+    resolve_device(device, precision)
     import_trax()
     if write_workspace is not None:
         if stack is None:
@@ -96,7 +99,15 @@ def vot(
 
     from duotrack.tracking.load import load_tracker
 
-    tracker = load_tracker(model, weights=weights, device=device, precision=precision, elimination=elimination)
+    tracker = load_tracker(
+        model,
+        weights=weights,
+        device=device,
+        precision=precision,
+        elimination=elimination,
+        modality="depth" if "depth" in asked else "thermal" if "ir" in asked else None,
+        depth_colours=colours,
+    )
     try:
         serve(tracker, asked, name=name or model, colours=colours)
     except KeyboardInterrupt:
@@ -122,4 +133,5 @@ def _write(
         typer.echo(path)
     if linked:
         typer.echo(f"{len(linked)} sequences linked into {folder / 'sequences'}")
-    typer.echo(f"next: vot evaluate --workspace {folder} {name}; vot analysis --workspace {folder} {name}")
+    there = f"--workspace {shlex.quote(str(folder))} {name}"
+    typer.echo(f"next: vot evaluate {there}; vot analysis {there}")

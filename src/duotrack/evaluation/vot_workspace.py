@@ -65,9 +65,11 @@ def _config(path: Path, stack: str, *, overwrite: bool) -> str:
     if path.exists():
         try:
             read = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not the configuration of a VOT workspace: give another folder") from error
-        config = read if isinstance(read, dict) else {}
+        except (yaml.YAMLError, UnicodeDecodeError):
+            read = None
+        if not isinstance(read, dict):
+            raise InputError(f"{path} is not the configuration of a VOT workspace: give another folder")
+        config = read
         if config.get("stack", stack) != stack and not overwrite:
             raise InputError(f"{path} has the stack {config['stack']}, not {stack}; give another folder or --overwrite")
     listed = config.get("registry")

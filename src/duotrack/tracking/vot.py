@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from duotrack.depth import Colours, depth_picture
+from duotrack.depth import Colours
 from duotrack.errors import InputError
 from duotrack.frames import TrackResult
-from duotrack.images import read_raw
+from duotrack.images import RgbConverter, read_raw
 from duotrack.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
@@ -148,13 +148,14 @@ def enclosing_box(region: Any) -> tuple[float, float, float, float]:
 class ChannelReader:
     """Reads one frame: a path a channel to the images (rgb, aux) for `Tracker`, None where one is missing.
 
-    Infrared and colour are decoded as they are (the tracker converts 16 bits and grey), depth through its colour map.
-    A channel that the client leaves out, and a file that cannot be read, are said once and count as missing.
+    Depth goes through its colour map here, where the file's name is known; everything else that has to be converted
+    (grey, 16 bits) is left to the tracker. A channel that the client leaves out and a file that cannot be read are said
+    once and count as missing.
     """
 
     def __init__(self, channels: Sequence[str], colours: Colours = "bgr") -> None:
         self._channels = channels
-        self._colours = colours
+        self._render = RgbConverter("depth", kind="depth", depth_colours=colours)
         self._said: set[str] = set()
 
     def __call__(self, paths: Mapping[str, str]) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
@@ -172,20 +173,14 @@ class ChannelReader:
         except OSError:
             raw = None
         if raw is None:
-            self._say_once(
-                f"{channel} is missing", f"{channel}: cannot read {path or 'its image'}; such frames count as missing"
-            )
+            if channel not in self._said:
+                self._said.add(channel)
+                log.warning("%s: cannot read %s; such frames count as missing", channel, path or "its image: none came")
             return None
         if channel == "depth":
-            picture, remark = depth_picture(raw, f"depth {path}", colours=self._colours)
-            if remark:
-                self._say_once(remark, f"depth {path}: {remark}")
-            return picture
+            return self._render(raw)[0]
+        if channel == "ir" and raw.ndim == 2 and raw.dtype == np.uint8:  # as infrared is: worth no warning
+            return cv2.cvtColor(raw, cv2.COLOR_GRAY2RGB)
         if raw.ndim == 2:
             return raw
         return cv2.cvtColor(raw, cv2.COLOR_BGR2RGB if raw.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
-
-    def _say_once(self, key: str, what: str) -> None:
-        if key not in self._said:
-            self._said.add(key)
-            log.warning("%s", what)
