@@ -135,6 +135,11 @@ def open_folders(folders: Folders, settings: DataSettings, split: str | None) ->
                 f"{', '.join(map(str, folders.sequences))} holds none of LasHeR's {split} list that the recipe takes; "
                 "for sequences of your own --set data.split=null --set data.validation_split=null"
             )
+    if settings.kind != "thermal" and settings.synthesis.probability > 0:
+        raise InputError(
+            f"data.synthesis makes up thermal partners, data.modality is {settings.kind}; "
+            "--set data.synthesis.probability=0"
+        )
     sources = []
     for root in folders.sequences:
         here = _in(root, layout.prefix, names, len(folders.sequences))
