@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from duotrack.cli import app
@@ -155,6 +157,16 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, monkeypatch, options
     assert message in said
     assert said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_for_other_frames_are_refused_when_the_workspace_is_written(tmp_path):
+    weights = tmp_path / "depth.safetensors"
+    save_file({"w": np.zeros(1, np.float32)}, weights, metadata={"task": "depth"})
+    options = ["--weights", str(weights), "--write-workspace", str(tmp_path / "ws"), "--stack", "s"]
+    code, said = vot("--channels", "color,ir", *options)
+    assert (code, (tmp_path / "ws").exists()) == (2, False)
+    assert "was trained on RGB and depth, the auxiliary frames are thermal" in said
+    assert vot("--channels", "color,depth", *options)[0] == 0
 
 
 def test_a_missing_extra_is_named(monkeypatch):

@@ -4,11 +4,14 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from duotrack.errors import InputError
+
+if TYPE_CHECKING:
+    from duotrack.frames import Kind
 
 Option = typer.Option
 _MODEL, _WORKSPACE = "Model", "Workspace"
@@ -67,17 +70,23 @@ def vot(
     """
     from duotrack.depth import colours_named
     from duotrack.evaluation.run import check_weights
+    from duotrack.models.zoo import model_spec
     from duotrack.runtime.torch_backend import resolve_device
     from duotrack.tracking.vot import channels_named, import_trax, serve
+    from duotrack.weights.task import settle_kind
 
     asked = channels_named(channels)
     colours = colours_named(depth_colours)
+    kind: "Kind | None" = "depth" if "depth" in asked else "thermal" if "ir" in asked else None
     check_weights(model, weights)
     resolve_device(device, precision)
     import_trax()
     if write_workspace is not None:
         if stack is None:
             raise InputError("--write-workspace needs --stack: the experiments to run, for example vot2022/rgbd")
+        settle_kind(
+            model_spec(model), weights, kind, colours=colours
+        )  # better said now than when the toolkit starts us
         options = {
             "channels": ",".join(asked),
             "model": model,
@@ -105,7 +114,7 @@ def vot(
         device=device,
         precision=precision,
         elimination=elimination,
-        modality="depth" if "depth" in asked else "thermal" if "ir" in asked else None,
+        modality=kind,
         depth_colours=colours,
     )
     try:
