@@ -77,7 +77,7 @@ def vot(
 
     asked = channels_named(channels)
     colours = colours_named(depth_colours)
-    kind: "Kind | None" = "depth" if "depth" in asked else "thermal" if "ir" in asked else None
+    kind: Kind | None = "depth" if "depth" in asked else "thermal" if "ir" in asked else None
     check_weights(model, weights)
     resolve_device(device, precision)
     import_trax()
