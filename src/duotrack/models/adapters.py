@@ -137,8 +137,8 @@ class HeadAdapter(nn.Module):
 
 def over_grids(function: Callable[[Tensor], Tensor], tokens: Tensor, sides: tuple[int, ...]) -> Tensor:
     """Apply `function` ((B, C, S, S) -> (B, C', S, S)) to each grid of tokens (B, N, C): (B, N, C')."""
-    parts = tokens.split([side * side for side in sides], dim=1)
-    maps = [part.transpose(1, 2).unflatten(2, (side, side)) for part, side in zip(parts, sides, strict=True)]
+    parts = torch.split(tokens, [side * side for side in sides], dim=1)
+    maps = [part.transpose(1, 2).reshape(*part.shape[::2], side, side) for part, side in zip(parts, sides, strict=True)]
     return torch.cat([function(cells).flatten(2) for cells in maps], dim=2).transpose(1, 2)
 
 
