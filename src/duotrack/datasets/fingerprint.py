@@ -7,7 +7,7 @@ from duotrack.datasets.sequence import Frames, Sequence
 
 
 def fingerprint(sequences: Iterable[Sequence]) -> str:
-    """SHA-256 (hex) over names, frame names, boxes, and the file sizes of each first, middle and last frame.
+    """SHA-256 (hex) over names, frame names, boxes, masks, and the file sizes of each first, middle and last frame.
 
     Equal data in equal order give equal fingerprints wherever they lie on disk. Not every file is looked at, so
     that it takes about a second for LasHeR. A file that is not there counts as size -1.
@@ -18,6 +18,8 @@ def fingerprint(sequences: Iterable[Sequence]) -> str:
         digest.update(sequence.boxes.astype("<f8").tobytes())
         for frames in (sequence.rgb, sequence.aux):
             digest.update(b"none" if frames is None else _frames(frames))
+        if sequence.mask is not None:
+            digest.update(sequence.mask.tobytes())
     return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Which frames of a sequence lack a modality: masks, and the `missing_results` files in which they are published.
 
-Source: docs/specs/ipl.md, section 8. The patterns of loss are in `duotrack.datasets.patterns`, drawing masks is the work
-of `duotrack.datasets.dropouts`.
+Source: docs/specs/ipl.md, section 8. Patterns of loss are in `duotrack.datasets.patterns`; drawing masks is the work of
+`duotrack.datasets.dropouts`.
 """
 
 import gzip

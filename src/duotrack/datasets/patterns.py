@@ -112,8 +112,8 @@ def check_shares(path: str | Path, masks: Mapping[str, Mask], losses: Mapping[st
 
 
 def missing_frames(frames: int, ratio: float) -> int:
-    """How many of so many frames lack a modality: truncated (docs/specs/ipl.md, section 8.1)."""
-    return int(frames * ratio)
+    """How many of so many frames lack a modality: truncated (docs/specs/ipl.md, section 8.1); the first never does."""
+    return min(int(frames * ratio), frames - 1)
 
 
 def _used(losses: Mapping[str, Loss]) -> list[Pattern]:

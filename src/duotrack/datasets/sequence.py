@@ -39,13 +39,15 @@ class Frames(ABCSequence[Path]):
 class Sequence:
     """One annotated sequence; a modality that was not recorded is None, but never both.
 
-    `boxes` is (N, 4) float64 x, y, w, h in pixels of both modalities; frame i of `rgb` and `aux` shows box i.
+    `boxes` is (N, 4) float64 x, y, w, h in pixels of both modalities; frame i of `rgb` and `aux` shows box i. `mask`
+    (N, 2) says which images (rgb, aux) there are to read (`duotrack.datasets.masked`); None: all.
     """
 
     name: str
     rgb: Frames | None
     aux: Frames | None
     boxes: NDArray[np.float64]
+    mask: NDArray[np.bool_] | None = None
 
     @cached_property
     def visible(self) -> NDArray[np.bool_]:
@@ -59,6 +61,8 @@ class Sequence:
     def read(self, index: int) -> FramePair:
         """Frame `index` as RGB images; a file that cannot be read gives None for its side and a note that says so.
 
+        What the mask says is missing is None without a look at the file.
+
         Raises:
             IndexError: no such frame.
         """
@@ -66,9 +70,12 @@ class Sequence:
             raise IndexError(f"{self.name}: frame {index} asked for, it has {len(self)}")
         images: list[Image | None] = []
         notes: list[str] = []
-        for modality, frames in (("rgb", self.rgb), ("aux", self.aux)):
-            image = None if frames is None else read_image(frames[index])
-            if frames is not None and image is None:
+        for column, (modality, frames) in enumerate((("rgb", self.rgb), ("aux", self.aux))):
+            if frames is None or (self.mask is not None and not self.mask[index, column]):
+                images.append(None)
+                continue
+            image = read_image(frames[index])
+            if image is None:
                 notes.append(f"{modality}: cannot read {frames[index]}; the frame counts as missing")
             images.append(image)
         return FramePair(index=index, rgb=images[0], aux=images[1], notes=tuple(notes))

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).with_name("published_numbers")
 Percent = Annotated[float, Field(ge=0, le=100)]
 BenchmarkName = Literal[
     "gtot", "rgbt210", "rgbt234", "lasher", "vtuav-st", "vtuav-lt", "visevent", "depthtrack", "rgbd1k",
-    "rgbt234-miss", "lasher-miss", "vtuav-st-miss",
+    "rgbt234-miss", "lasher245-miss", "vtuav176-miss",
 ]  # fmt: skip
 
 
