@@ -5,6 +5,7 @@ from pathlib import Path
 from duotrack.errors import InputError, nearest
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.torch_backend import prepare, resolve_device
+from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.build import build_net
@@ -20,6 +21,7 @@ def load_tracker(
     precision: str = "fp32",
     backend: str = "torch",
     elimination: str | None = None,
+    missing: str = DEFAULT_POLICY,
     **thresholds: float | None,
 ) -> Tracker:
     """Build a tracker by the name of its model.
@@ -31,6 +33,8 @@ def load_tracker(
         precision: "fp32", or "bf16" or "fp16" for the network's weights and arithmetic.
         backend: "torch".
         elimination: "mce", "ce" or "none"; None takes the model's own.
+        missing: what to do about a sensor that drops out: "model" (the network's own means), "zeros", "copy",
+            "hold-frame" or "hold-box"; see `duotrack.tracking.missing`.
         **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the default.
 
     Raises:
@@ -41,6 +45,7 @@ def load_tracker(
     if backend not in BACKENDS:
         raise InputError(f"no backend is called {backend!r}{nearest(backend, list(BACKENDS))}")
     rule = state_rule(**thresholds)
+    policy = missing_policy(missing)
     where = resolve_device(device, precision)
     net = prepare(build_net(name, weights=weights, elimination=elimination), device=where, precision=precision)
-    return Tracker(net, geometry=spec.geometry, calibration=spec.calibration, rule=rule, device=where)
+    return Tracker(net, geometry=spec.geometry, calibration=spec.calibration, rule=rule, missing=policy, device=where)
