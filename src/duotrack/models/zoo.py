@@ -9,8 +9,9 @@ from torch import nn
 
 from duotrack.errors import InputError, nearest
 from duotrack.models.ckd import CKD
-from duotrack.models.head import CenterHead
+from duotrack.models.head import CenterHead, FrozenNorm
 from duotrack.models.hiera import HieraBranch
+from duotrack.models.ipl import IPL
 from duotrack.models.vit import VisionTransformer
 
 
@@ -40,7 +41,7 @@ class ModelSpec:
     name: str
     method: str
     summary: str
-    build: Callable[..., CKD]
+    build: Callable[..., nn.Module]
     geometry: Geometry
     elimination: str
     weights: str | None = None
@@ -75,6 +76,27 @@ def build_ckd_tiny(
     )
 
 
+def build_ipl_base(*, elimination: str = "ce", drop_path: float = 0.1, frozen_norm: bool = True) -> IPL:
+    """IPL as published: one ViT-B/16 for both modalities, template 128, search 256; stage 1 trains the head's norms."""
+    return IPL(
+        branch=partial(VisionTransformer, drop_path=drop_path),
+        head=lambda inputs: CenterHead(inputs=inputs, norm=partial(FrozenNorm, frozen=frozen_norm)),
+        elimination=elimination,
+    )
+
+
+def build_ipl_tiny(*, elimination: str = "none", drop_path: float = 0.0, frozen_norm: bool = True) -> IPL:
+    """IPL on the backbone and with the head of ckd-tiny."""
+    return IPL(
+        branch=partial(HieraBranch, drop_path=drop_path),
+        head=lambda inputs: CenterHead(
+            inputs=inputs, channels=128, squeeze=192, norm=partial(FrozenNorm, frozen=frozen_norm)
+        ),
+        elimination=elimination,
+        stages=(1, 3),
+    )
+
+
 MODELS: dict[str, ModelSpec] = {
     "ckd-base": ModelSpec(
         name="ckd-base",
@@ -93,6 +115,23 @@ MODELS: dict[str, ModelSpec] = {
         elimination="none",
         weights="ckd-tiny.safetensors",
         calibration=(1.864, 0.486),  # fitted on the held-out videos of docs/models/ckd-tiny.md
+    ),
+    "ipl-base": ModelSpec(
+        name="ipl-base",
+        method="ipl",
+        summary="IPL as published (IJCV 2024): one shared ViT-B, invertible prompters stand in for a missing modality; "
+        "96 tensors of its checkpoint are never used",
+        build=build_ipl_base,
+        geometry=Geometry(template_size=128, search_size=256),
+        elimination="ce",
+    ),
+    "ipl-tiny": ModelSpec(
+        name="ipl-tiny",
+        method="ipl",
+        summary="IPL on the backbone of ckd-tiny, to train and try on a laptop CPU; no weights in the package",
+        build=build_ipl_tiny,
+        geometry=Geometry(template_size=96, search_size=192),
+        elimination="none",
     ),
 }
 
