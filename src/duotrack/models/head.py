@@ -19,14 +19,19 @@ class FrozenNorm(nn.Module):
         frozen: nothing moves, whatever the mode; else it trains as an ordinary batch norm with momentum 0.1.
     """
 
+    weight: Tensor
+    bias: Tensor
     running_mean: Tensor
     running_var: Tensor
 
     def __init__(self, channels: int, *, frozen: bool = True) -> None:
         super().__init__()
         self.frozen = frozen
-        self.weight = nn.Parameter(torch.ones(channels), requires_grad=not frozen)
-        self.bias = nn.Parameter(torch.zeros(channels), requires_grad=not frozen)
+        for name, start in (("weight", torch.ones(channels)), ("bias", torch.zeros(channels))):
+            if frozen:
+                self.register_buffer(name, start)
+            else:
+                self.register_parameter(name, nn.Parameter(start))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
