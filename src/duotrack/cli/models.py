@@ -10,6 +10,10 @@ PUBLISHED: dict[str, tuple[dict[str, float], str]] = {
         {"PR": 73.2, "NPR": 69.3, "SR": 58.1},
         "the paper's, LasHeR test set, authors' weights (ACM MM 2024), not measured by us",
     ),
+    "ipl-base": (
+        {"PR": 69.4, "NPR": 65.6, "SR": 55.3},
+        "a public list of RGB-T results, LasHeR test set, both modalities there, not measured by us",
+    ),
 }
 
 
@@ -37,15 +41,17 @@ def describe(spec: Any) -> dict[str, Any]:
     from pathlib import Path
 
     from duotrack.models.zoo import build_on_meta
+    from duotrack.weights.keymap import unused
 
-    parameters = sum(p.numel() for p in build_on_meta(spec).parameters())
+    net = build_on_meta(spec)
     packaged = Path(str(files("duotrack"))) / "weights" / "files" / (spec.weights or "")
     bundled = packaged.stat().st_size if packaged.is_file() else None
     numbers, source = PUBLISHED.get(spec.name, ({}, None))
     return {
         "name": spec.name,
         "summary": spec.summary,
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "never_used": unused(net.state_dict()),
         "template_size": spec.geometry.template_size,
         "search_size": spec.geometry.search_size,
         "elimination": spec.elimination,
@@ -78,5 +84,6 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         score = "calibrated score" if row["calibrated"] else "the score is the network's own, not calibrated"
         said = [row["summary"], f"elimination {row['elimination']}", score]
+        said += [f"never uses {count} tensors ({what})" for what, count in row["never_used"].items()]
         said += [f"published numbers: {row['published_source']}"] if row["published_source"] else []
         console.print(f"{row['name']}: {'; '.join(said)}.", highlight=False)

@@ -98,7 +98,7 @@ def convert(
 def _facts(file: Path, checkpoint: "Checkpoint") -> dict[str, Any]:
     from collections import Counter
 
-    from duotrack.weights.keymap import families
+    from duotrack.weights.keymap import families, unused
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     tensors = checkpoint.tensors
@@ -113,6 +113,7 @@ def _facts(file: Path, checkpoint: "Checkpoint") -> dict[str, Any]:
         "parameters": sum(tensor.numel() for key, tensor in tensors.items() if not key.endswith(buffers)),
         "dtypes": dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values())),
         "families": families(tensors),
+        "never_used": unused(tensors),
         "metadata": checkpoint.metadata,
         "ignored": list(checkpoint.ignored),
     }

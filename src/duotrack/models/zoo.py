@@ -119,8 +119,7 @@ MODELS: dict[str, ModelSpec] = {
     "ipl-base": ModelSpec(
         name="ipl-base",
         method="ipl",
-        summary="IPL as published (IJCV 2024): one shared ViT-B, invertible prompters stand in for a missing modality; "
-        "96 tensors of its checkpoint are never used",
+        summary="IPL as published (IJCV 2024): one shared ViT-B, invertible prompters stand in for a missing modality",
         build=build_ipl_base,
         geometry=Geometry(template_size=128, search_size=256),
         elimination="ce",

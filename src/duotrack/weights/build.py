@@ -16,15 +16,21 @@ from duotrack.weights.convert import (
     droptrack_to_ostrack,
     hiera_to_tiny,
     init_ckd,
+    init_ipl,
     mae_to_branch,
+    tiny_to_ipl,
+    with_copies,
 )
-from duotrack.weights.keymap import FITS, STARTING_POINTS, TEACHERS, Shape
+from duotrack.weights.keymap import BEGINS_FROM, FITS, STARTING_POINTS, TEACHERS, Shape
 from duotrack.weights.read import Checkpoint, read_checkpoint
 from duotrack.weights.report import load_weights, shapes_of
 
 _log = logging.getLogger(__name__)
 _HEADS = ("box_head.", "box_head_v.", "box_head_i.")
 _TINY_OWN = tuple(f"{b}{n}" for b in ("branch.", "teacher_rgb.", "teacher_tir.") for n in ("pos_embed_", "norm."))
+_LAYERS = (*(f"blocks.{i}." for i in range(12)), *(f"{m}_msa_layers.{k}." for m in ("rgb", "tir") for k in range(3)))
+_PROMPTERS = tuple(f"backbone.{layer}align_adapter_" for layer in _LAYERS)
+_IPL_OWN = (*_PROMPTERS, "backbone.rgb_msa_layers.", "backbone.tir_msa_layers.", "backbone.mst_")
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,8 @@ def build_net(
 
     Args:
         name: model name, for example "ckd-base".
-        weights: our safetensors or a published checkpoint (CKD, OSTrack, DropTrack, MAE, Hiera-Tiny); None takes the
-            weights inside the package, or random ones with a warning where it has none.
+        weights: our safetensors or a published checkpoint (CKD, IPL, OSTrack, DropTrack, MAE, Hiera-Tiny); None takes
+            the weights inside the package, or random ones with a warning where it has none.
         elimination: "mce", "ce" or "none"; None takes what the weights were saved with, or the model's default.
         teachers: build the training form.
 
@@ -109,11 +115,16 @@ def fit(checkpoint: Checkpoint, name: str, *, teachers: bool = False) -> Fitted:
     """
     kind, tensors = checkpoint.kind, checkpoint.tensors
     saved_as = checkpoint.metadata.get("model", name)
-    if kind not in FITS[name] or (kind == "duotrack" and saved_as != name):
+    begins = kind == "duotrack" and saved_as in BEGINS_FROM.get(name, ())
+    if kind not in FITS[name] or (kind == "duotrack" and saved_as != name and not begins):
         what = f"duotrack weights of {saved_as}" if kind == "duotrack" else f"{kind} weights"
-        takers = [saved_as] if kind == "duotrack" else [model for model, kinds in FITS.items() if kind in kinds]
+        takers = [model for model, kinds in FITS.items() if kind in kinds]
+        if kind == "duotrack":
+            takers = [saved_as, *(model for model, others in BEGINS_FROM.items() if saved_as in others)]
         raise InputError(f"{name} cannot use {what}; they fit {', '.join(takers)}")
-    trained = kind not in STARTING_POINTS and checkpoint.metadata.get("trained") != "no"
+    trained = kind not in STARTING_POINTS and checkpoint.metadata.get("trained") != "no" and not begins
+    if model_spec(name).method == "ipl":
+        return _fit_ipl(kind, tensors, begins=begins, trained=trained)
     if kind == "hiera":
         return Fitted(hiera_to_tiny(tensors, teachers=teachers), (*_HEADS, *_TINY_OWN), trained)
     if kind == "mae":
@@ -131,6 +142,24 @@ def fit(checkpoint: Checkpoint, name: str, *, teachers: bool = False) -> Fitted:
     return Fitted(tensors, (), trained)
 
 
+def _fit_ipl(kind: str, tensors: Mapping[str, Tensor], *, begins: bool, trained: bool) -> Fitted:
+    """As `fit`, for the models of IPL."""
+    if kind == "hiera":
+        return Fitted(
+            tiny_to_ipl(hiera_to_tiny(tensors, teachers=False)),
+            ("box_head.", "backbone.pos_embed_", "backbone.norm.", *_IPL_OWN),
+            trained,
+        )
+    if begins:
+        return Fitted(tiny_to_ipl(tensors), _IPL_OWN, trained)
+    if kind in ("ostrack", "droptrack"):
+        return Fitted(init_ipl(droptrack_to_ostrack(tensors) if kind == "droptrack" else tensors), _IPL_OWN, trained)
+    if kind == "ipl" and not any("align_adapter_" in key for key in tensors):
+        _log.warning("the checkpoint has no prompters (stage 1): untrained ones stand in for a missing modality")
+        return Fitted(with_copies(tensors, "backbone.patch_embed"), _PROMPTERS, trained)
+    return Fitted(with_copies(tensors, "backbone.patch_embed") if kind == "ipl" else tensors, (), trained)
+
+
 def model_for(checkpoint: Checkpoint) -> str:
     """The model that a checkpoint is for.
 
@@ -139,7 +168,7 @@ def model_for(checkpoint: Checkpoint) -> str:
     """
     if checkpoint.kind == "duotrack" and "model" in checkpoint.metadata:
         return model_spec(checkpoint.metadata["model"]).name
-    return "ckd-tiny" if checkpoint.kind in ("hiera", "duotrack") else "ckd-base"
+    return {"hiera": "ckd-tiny", "duotrack": "ckd-tiny", "ipl": "ipl-base"}.get(checkpoint.kind, "ckd-base")
 
 
 def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:

@@ -1,5 +1,6 @@
 """Names of weights: what a checkpoint is by its keys, what a key is called elsewhere (docs/specs/ckd.md, section 6)."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -7,7 +8,7 @@ from duotrack.errors import InputError
 
 Shape = tuple[int, ...]
 
-KINDS = ("duotrack", "ckd-training", "ckd-inference", "ostrack", "droptrack", "mae", "hiera")
+KINDS = ("duotrack", "ckd-training", "ckd-inference", "ipl", "ostrack", "droptrack", "mae", "hiera")
 TEACHERS = ("teacher_rgb.", "teacher_tir.", "box_head_v.", "box_head_i.")
 """Key prefixes that only the training form has."""
 VIT = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
@@ -16,10 +17,22 @@ VIT = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
 FITS: Mapping[str, tuple[str, ...]] = {
     "ckd-base": ("duotrack", "ckd-training", "ckd-inference", "ostrack", "droptrack", "mae"),
     "ckd-tiny": ("duotrack", "hiera"),
+    "ipl-base": ("duotrack", "ipl", "ostrack", "droptrack"),
+    "ipl-tiny": ("duotrack", "hiera"),
 }
 """Model -> kinds of checkpoint that it can take."""
+BEGINS_FROM: Mapping[str, tuple[str, ...]] = {"ipl-tiny": ("ckd-tiny",)}
+"""Model -> models whose duotrack weights it can begin its training from."""
 STARTING_POINTS = ("ostrack", "droptrack", "mae", "hiera")
 """Kinds that initialise a network but do not make it a trained RGB-X tracker."""
+_UNUSED = {
+    "of prompters that no stream passes (docs/specs/ipl.md, section 2.6)": re.compile(
+        r"backbone\.(rgb_msa_layers\.\d+\.align_adapter_rgb2tir|tir_msa_layers\.\d+\.align_adapter_tir2rgb)\..+"
+    ),
+    "class token and undivided position embedding": re.compile(
+        r"(backbone|rgb_branch|tir_branch|teacher_rgb|teacher_tir)\.(cls_token|pos_embed)"
+    ),
+}
 _WRAPPERS = ("module.", "_orig_mod.", "net.", "model.")
 _STEM_BLOCKS = 4
 
@@ -52,6 +65,8 @@ def identify(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> str:
         return "duotrack"
     if {"rgb_branch", "tir_branch"} <= seen.keys():
         return "ckd-training" if any(key.startswith(TEACHERS) for key in shapes) else "ckd-inference"
+    if {"backbone", "box_head"} <= seen.keys() and "backbone.mst_rgb_token" in shapes:
+        return "ipl"
     if {"backbone", "box_head"} <= seen.keys() and "backbone.patch_embed.proj.weight" in shapes:
         grid = shapes.get("backbone.pos_embed_x", (1, 256, 768))
         temporal = any(key.startswith("backbone.temporal_pos_embed") for key in shapes)
@@ -61,6 +76,13 @@ def identify(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> str:
     if {"pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"} <= shapes.keys():
         return "mae"
     raise InputError(f"no known kind of checkpoint: keys are {summary(seen)}; known kinds: {', '.join(KINDS)}")
+
+
+def unused(keys: Iterable[str]) -> dict[str, int]:
+    """What published networks carry and their forward pass never reads -> how many of `keys` belong to it."""
+    names = list(keys)
+    counts = {what: sum(bool(pattern.fullmatch(key)) for key in names) for what, pattern in _UNUSED.items()}
+    return {what: count for what, count in counts.items() if count}
 
 
 def summary(seen: Mapping[str, int], limit: int = 6) -> str:
