@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from duotrack.cli.masks import MaskFile, Subgroups, given_mask
 from duotrack.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _MODEL, _WORK, _SCORE = "Model", "Work", "Scores"
 def evaluate(
     dataset: Annotated[str, Option(help="Benchmark: gtot, rgbt210, rgbt234, lasher, ..., folder.")],
     root: Annotated[Path, Option(help="Where its sequences lie.")],
-    out: Annotated[Path, Option(help="Results go to OUT/TRACKER/DATASET/SEQUENCE.txt.")],
+    out: Annotated[Path, Option(help="Results go to OUT/TRACKER/DATASET/SEQUENCE.txt; under a mask to DATASET-miss.")],
     model: Annotated[str, Option(help="Model, see `duotrack models`.", rich_help_panel=_MODEL)] = "ckd-tiny",
     weights: Annotated[
         Path | None,
@@ -33,9 +34,17 @@ def evaluate(
     elimination: Annotated[
         str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel=_MODEL)
     ] = None,
+    missing: Annotated[
+        str | None,
+        Option(
+            help="What to do about a missing sensor: model, zeros, copy, hold-frame, hold-box.", rich_help_panel=_MODEL
+        ),
+    ] = None,
     sequences: Annotated[
         list[str] | None, Option(help="Only these: names with commas between; may be repeated.", rich_help_panel=_WORK)
     ] = None,
+    mask: MaskFile = None,
+    subgroups: Subgroups = None,
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_WORK)] = "auto",
     workers: Annotated[int, Option(min=0, help="Processes on the CPU; 0: one a core.", rich_help_panel=_WORK)] = 0,
     batch: Annotated[
@@ -63,18 +72,27 @@ def evaluate(
     """
     from rich.console import Console
 
-    from duotrack.datasets.benchmarks import benchmark, open_benchmark
+    from duotrack.datasets.benchmarks import benchmark, open_benchmark, with_mask
     from duotrack.evaluation.protocols import preset
     from duotrack.evaluation.ranks import join_ranks
     from duotrack.evaluation.run import Setup, check_weights, run_benchmark
+    from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 
     which = benchmark(dataset)
+    masked = given_mask(mask, subgroups)
+    if masked is not None:
+        which = with_mask(which)
+    elif which.base:
+        raise InputError(f"{which.name} needs --mask; make one with `duotrack data miss`, or evaluate {which.base}")
     rules = None if no_score else preset(protocol, which)
     check_weights(model, weights)
+    policy = missing_policy(missing or DEFAULT_POLICY)
     tracker = _plain_name(name or model)
     wanted = [part for entry in sequences for part in entry.split(",") if part] if sequences else None
     opened = open_benchmark(which, root, names=wanted)
     names = [sequence.name for sequence in opened]
+    if masked is not None:
+        opened = masked.sequences(opened, known=which.paths or (names if wanted is None else None))
     truths = [] if rules is None else _truths(which, root, names)
     setup = Setup(
         model=model,
@@ -85,14 +103,23 @@ def evaluate(
         batch=batch or _usual_batch(device, precision),
         workers=workers,
         integers=integers,
+        missing=policy,
     )
-    folder = out / tracker / which.name
+    run_name = f"{which.name}-miss" if masked is not None and not which.base else which.name
+    folder = out / tracker / run_name
     from duotrack.evaluation.progress import shown
 
     try:
         with join_ranks() as ranks, shown(Console(stderr=True)) as watch:
             outcome = run_benchmark(
-                opened, folder, setup, dataset=which.name, overwrite=overwrite, ranks=ranks, watch=watch
+                opened,
+                folder,
+                setup,
+                dataset=run_name,
+                mask="none" if masked is None else masked.digest,
+                overwrite=overwrite,
+                ranks=ranks,
+                watch=watch,
             )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it was", err=True)
@@ -117,7 +144,7 @@ def evaluate(
     from duotrack.evaluation.results import read_results
 
     results = read_results(folder, truths, box_format="ltwh", tracker=tracker)
-    show(truths, results, rules, as_json=as_json)
+    show(truths, results, rules, masked=masked, as_json=as_json)
 
 
 def _plain_name(name: str) -> str:

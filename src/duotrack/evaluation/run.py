@@ -20,6 +20,7 @@ from duotrack.models.zoo import model_spec
 from duotrack.runtime.torch_backend import resolve_device
 from duotrack.tracking.batch import default_stack
 from duotrack.tracking.load import load_tracker
+from duotrack.tracking.missing import DEFAULT_POLICY
 from duotrack.tracking.tracker import Tracker
 
 _READERS = 16
@@ -31,7 +32,8 @@ class Setup:
     """What is run, and how.
 
     `weights` None takes the package's; `batch` sequences advance together in each process; `workers` processes (CPU
-    only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files.
+    only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files; `missing` is the
+    policy for a sensor that drops out (`duotrack.tracking.missing`).
     """
 
     model: str
@@ -42,6 +44,7 @@ class Setup:
     batch: int = 1
     workers: int = 0
     integers: bool = False
+    missing: str = DEFAULT_POLICY
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def run_benchmark(
     setup: Setup,
     *,
     dataset: str,
+    mask: str = "none",
     overwrite: bool = False,
     ranks: Ranks | None = None,
     watch: Callable[[Started | Event], None] = lambda event: None,
@@ -85,6 +89,7 @@ def run_benchmark(
         sequences: with names of their own; the first box of each starts its target, the others are not looked at.
         folder: the run's folder, `<out>/<tracker>/<dataset>`.
         dataset: the benchmark's name, noted in the run's record.
+        mask: what identifies the masks of missing modalities that lie on the sequences; noted as well.
         overwrite: replace what the folder holds.
         ranks: share the work between these processes, longest sequences first; all return the same outcome.
         watch: is told what this rank is to do, and every event.
@@ -95,7 +100,7 @@ def run_benchmark(
     """
     ranks = ranks or Ranks()
     folder = Path(folder)
-    setup, identity = _prepare(setup, dataset, ranks)
+    setup, identity = _prepare(setup, dataset, mask, ranks)
     lengths = {sequence.name: len(sequence) for sequence in sequences}
     if len(lengths) != len(sequences):
         raise InputError("two sequences have one name: their results would lie in one file")
@@ -138,7 +143,7 @@ def check_weights(model: str, weights: Path | None) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _prepare(setup: Setup, dataset: str, ranks: Ranks) -> tuple[Setup, Identity]:
+def _prepare(setup: Setup, dataset: str, mask: str, ranks: Ranks) -> tuple[Setup, Identity]:
     """Everything settled: a device of this rank's own, a number of workers, the weights, the elimination in effect."""
     weights = check_weights(setup.model, setup.weights)
     device = resolve_device(setup.device, setup.precision)
@@ -162,6 +167,8 @@ def _prepare(setup: Setup, dataset: str, ranks: Ranks) -> tuple[Setup, Identity]
         stack=default_stack(device, setup.batch),
         integers=setup.integers,
         dataset=dataset,
+        mask=mask,
+        missing=setup.missing,
     )
     return settled, identity
 
@@ -183,6 +190,7 @@ def _load(setup: Setup) -> Callable[[], Tracker]:
         device=setup.device,
         precision=setup.precision,
         elimination=setup.elimination,
+        missing=setup.missing,
     )
 
 
