@@ -1,5 +1,6 @@
 """From what a user writes (a path, a camera number, an address) to streams in step."""
 
+import logging
 import re
 import threading
 from contextlib import ExitStack
@@ -8,11 +9,13 @@ from pathlib import Path
 from duotrack.errors import InputError
 from duotrack.images import SUFFIXES
 from duotrack.thermal16 import Thermal16
-from duotrack.video.folder import open_folder
+from duotrack.video.folder import image_files, joint_numbering, numbering, open_folder
 from duotrack.video.live import SCHEMES, Live, LiveStream
 from duotrack.video.pair import LengthMismatch, PairedSource, Sync, pair
 from duotrack.video.stream import Stream, prefetched
 from duotrack.video.video import Truncated, open_video
+
+log = logging.getLogger(__name__)
 
 MAX_FPS = 1000
 """Faster image folders than this are a mistyped number, and no player shows them."""
@@ -30,6 +33,7 @@ def open_source(
     truncated: Truncated = "deliver",
     thermal: Thermal16 | None = None,
     live: Live | None = None,
+    missing_files: bool = False,
     prefetch: int = 4,
 ) -> PairedSource:
     """Open one stream or two in step; use the result as a context manager and iterate over its `FramePair`s.
@@ -46,6 +50,8 @@ def open_source(
         truncated: "deliver" the frames before a video breaks off and say so in the log, or raise an "error" there.
         thermal: how 16-bit grey becomes 8-bit.
         live: time limits and reconnection of live streams.
+        missing_files: in folders of numbered images a number that is not there is a frame without an image, instead of
+            shifting all that follow.
         prefetch: frames decoded ahead in a background thread, per recorded stream; 0 for none.
 
     Raises:
@@ -54,9 +60,10 @@ def open_source(
     if fps is not None and not 0 < fps <= MAX_FPS:
         raise InputError(f"a frame rate of {fps:g} makes no video; give --fps between 0 and {MAX_FPS}")
     changed = threading.Condition()
+    numbers = joint_numbering(_numbering(rgb), _numbering(aux)) if missing_files else (None, None)
     with ExitStack() as opened:
         streams: list[Stream | LiveStream | None] = []
-        for name, address in (("rgb", rgb), ("aux", aux)):
+        for name, address, numbered in zip(("rgb", "aux"), (rgb, aux), numbers, strict=True):
             stream = None
             if address is not None:
                 stream = open_stream(
@@ -68,6 +75,7 @@ def open_source(
                     thermal=thermal,
                     live=live,
                     changed=changed,
+                    numbers=numbered,
                 )
                 opened.callback(stream.close)
                 if isinstance(stream, Stream) and prefetch > 0:
@@ -89,8 +97,10 @@ def open_stream(
     thermal: Thermal16 | None = None,
     live: Live | None = None,
     changed: threading.Condition | None = None,
+    numbers: range | None = None,
 ) -> Stream | LiveStream:
-    """Open one stream; `name` stands before its address in messages, the rest is as in `open_source`.
+    """Open one stream; `name` stands before its address in messages, `numbers` are those of a folder's images, the rest
+    is as in `open_source`.
 
     Raises:
         InputError: the source is missing, unreadable or empty.
@@ -116,10 +126,20 @@ def open_stream(
     if path.is_char_device():
         return LiveStream(str(path), name=label, options=live, colour=colour, changed=changed)
     if path.is_dir():
-        return open_folder(path, name=label, fps=fps, colour=colour, thermal=thermal)
+        return open_folder(path, name=label, fps=fps, colour=colour, thermal=thermal, numbers=numbers)
     if path.suffix.lower() in SUFFIXES:
         raise InputError(f"{path} is a single image; give the folder with the frames")
     return open_video(path, name=label, colour=colour, thermal=thermal, truncated=truncated)
+
+
+def _numbering(address: str | Path | None) -> range | None:
+    folder = None if not address else Path(address).expanduser()
+    if folder is None or not folder.is_dir():
+        return None
+    numbers = numbering(image_files(folder))
+    if numbers is None:
+        log.warning("%s: the images are not evenly numbered, so that files which are missing cannot be told", folder)
+    return numbers
 
 
 def hide_password(address: str) -> str:
