@@ -39,6 +39,8 @@ def report(
 
     Example: duotrack report --benchmark gtot --ground-truth GTOT --results mine/ APFNet=downloads/gtot --out report
     """
+    from dataclasses import replace
+
     from duotrack.datasets.benchmarks import benchmark as find_benchmark
     from duotrack.datasets.benchmarks import with_mask
     from duotrack.datasets.ground_truth import read_ground_truth
@@ -68,13 +70,15 @@ def report(
         speed = read_speed(path)
         if speed is not None:
             speeds[read.tracker] = speed
+    if masked is not None:
+        scores = [replace(made, notes=(*made.notes, words(masked, made))) for made in scores]
     check_together(scores, baseline)
     numbers = published(which.name) if with_published else []
     page = write_report(out, scores, speeds=speeds, numbers=numbers, baseline=baseline, overwrite=overwrite)
     for each in scores:
         typer.echo(summary(each))
     if masked is not None:
-        typer.echo(words(masked, scores[0]))
+        typer.echo(scores[0].notes[-1])
     typer.echo(f"report: {page}")
 
 

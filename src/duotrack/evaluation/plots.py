@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duotrack.errors import InputError
 from duotrack.evaluation.published import PublishedNumber
-from duotrack.evaluation.statements import benchmark_title, coverage, longterm_protocol, partial, share, stated
+from duotrack.evaluation.statements import (
+    PUBLISHED_MASKS,
+    benchmark_title,
+    coverage,
+    longterm_protocol,
+    partial,
+    share,
+    stated,
+)
 from duotrack.evaluation.tables import Metric, known, loss_title, losses, ranked
 
 if TYPE_CHECKING:
@@ -135,14 +143,15 @@ def loss_plot(scores: Sequence["Score"], metric: Metric, numbers: Sequence[Publi
             colour = COLOURS[(len(ordered) + place) % len(COLOURS)]
             line = axes.plot(range(len(names)), values, "x", color=colour, markersize=7)
             handles.setdefault(f"{_plain(number.tracker)} (published)", line[0])
-        axes.set_xticks(
-            range(len(names)), [loss_title(kind, name).replace(" and ", "\n+ ") for name in names], fontsize=8
-        )
+        ticks = [loss_title(kind, name).replace(" and ", "\n+ ").replace(" of frames", "") for name in names]
+        axes.set_xticks(range(len(names)), ticks, fontsize=8)
         axes.margins(x=0.15)
         axes.set_xlabel("Pattern" if kind == "pattern" else "Frames that lack a modality")
         _bare(axes, "y")
     panels[0].set_ylabel(f"{metric} (%)")
-    _title(figure, scores, f"{metric} by what is missing, over all in brackets")
+    quoted = any(number.patterns for number in numbers)
+    statement = f"{stated(scores)} {PUBLISHED_MASKS}" if quoted else stated(scores)
+    _title(figure, scores, f"{metric} by what is missing, over all in brackets", statement)
     _legend(figure, list(handles.values()), list(handles))
     return figure
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from duotrack.datasets.patterns import PATTERNS
 from duotrack.evaluation.published import PublishedNumber
 from duotrack.evaluation.statements import PUBLISHED_MASKS, longterm_protocol, partial, share, stated
 from duotrack.evaluation.table import Cell, Column, Table
@@ -83,8 +84,10 @@ def loss_table(scores: Sequence["Score"], metric: Metric, numbers: Sequence[Publ
 
 
 def losses(scores: Sequence["Score"]) -> list[tuple[str, str]]:
-    """(kind, group) of every group of sequences that any tracker was scored on, patterns first."""
-    return list(dict.fromkeys((kind, name) for score in scores for kind, each in score.groups.items() for name in each))
+    """(kind, group) of every group of sequences that any tracker was scored on: patterns, then ratios, in their order."""
+    found = {(kind, name) for score in scores for kind, each in score.groups.items() for name in each}
+    patterns = [("pattern", pattern) for pattern in PATTERNS if ("pattern", pattern) in found]
+    return patterns + sorted(found.difference(patterns), key=lambda group: float(group[1]))
 
 
 def loss_title(kind: str, name: str) -> str:
