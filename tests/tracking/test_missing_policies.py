@@ -1,15 +1,16 @@
 """Sensors that drop out: what the network is shown under each policy, what results say, and how tracking recovers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import duotrack
-from duotrack.datasets.sequence import Sequence
+from duotrack.datasets.layouts import open_lasher
 from duotrack.errors import InputError
 from duotrack.evaluation.lockstep import Tracked, track_sequences
-from duotrack.frames import FramePair
 from duotrack.tracking.batch import update_together
 from duotrack.tracking.crop import crop_square
 from duotrack.tracking.missing import POLICIES, missing_policy
@@ -17,6 +18,7 @@ from duotrack.tracking.preprocess import to_tensor
 from duotrack.tracking.state import StateRule
 from duotrack.tracking.tracker import MultiTracker, Tracker
 from scripted import GEOMETRY, ScriptedNet
+from sequences import write_sequence
 
 BOX = (60.0, 40.0, 20.0, 20.0)
 FILLING = ("zeros", "copy", "hold-frame")
@@ -156,14 +158,13 @@ def test_init_forgets_what_was_seen_before(policy):
 
 
 @pytest.mark.parametrize("back", SIDES)
-def test_evaluation_holds_and_recovers(back):
-    class Blind(Sequence):
-        """Frames 3 to 7 have nothing, frames 8 to 10 one modality."""
-
-        def read(self, index: int) -> FramePair:
-            there = () if 3 <= index < 8 else (back,) if index >= 8 else SIDES
-            return FramePair(index, *(frame(index + i) if side in there else None for i, side in enumerate(SIDES)))
-
+def test_evaluation_holds_and_recovers(back, tmp_path):
+    """Real files under a mask: frames 3 to 7 have nothing, frames 8 to 10 one modality."""
+    write_sequence(tmp_path, "blind", frames=11)
+    mask = np.ones((11, 2), bool)
+    mask[3:8] = False
+    mask[8:, 1 - SIDES.index(back)] = False
+    (sequence,) = (replace(each, mask=mask) for each in open_lasher(tmp_path))
     net = ScriptedNet(answers=[MOVE, MOVE, MOVE, MOVE, (2, 1, 0.0, 0.0)])
     clones: list[Tracker] = []
 
@@ -172,14 +173,14 @@ def test_evaluation_holds_and_recovers(back):
             clones.append(super().clone())
             return clones[-1]
 
-    prototype = Kept(net, geometry=GEOMETRY, rule=StateRule(lost_after=3, recover_after=2))
-    sequence = Blind("blind", None, None, np.tile(BOX, (11, 1)))
+    prototype = Kept(net, geometry=GEOMETRY, rule=StateRule(lost_after=3, recover_after=4))
     (tracked,) = (event for event in track_sequences(prototype, [sequence]) if isinstance(event, Tracked))
-    np.testing.assert_allclose(tracked.boxes[:, 0], [60, 80, 100, 100, 100, 100, 100, 100, 120, 140, 120])
+    centres = tracked.boxes[:, 0] + tracked.boxes[:, 2] / 2
+    np.testing.assert_allclose(centres, [28, 42, 56, 56, 56, 56, 56, 56, 70, 84, 70])  # a cell is 14 px
     np.testing.assert_allclose(tracked.scores, [1, 0.9, 0.9, 0, 0, 0, 0, 0, 0.9, 0.9, 0.9], atol=1e-6)
-    assert net.calls[2]["available"] == (back,)
-    again = clones[0].update(frame(0), frame(1))
-    assert again.state == "tracking"
+    assert [call["available"] for call in net.calls] == [SIDES] * 2 + [(back,)] * 3
+    image = sequence.read(0).rgb
+    assert clones[0].update(image, image).state == "tracking"  # three good frames before it: lost until now
 
 
 @pytest.mark.parametrize("policy", POLICIES)
