@@ -12,6 +12,7 @@ from duotrack.models.ckd import CKD
 from duotrack.models.elimination import MODES
 from duotrack.models.head import CenterHead, FrozenNorm
 from duotrack.models.hiera import HieraBranch
+from duotrack.models.ipl import ELIMINATIONS as IPL_ELIMINATIONS
 from duotrack.models.ipl import IPL
 from duotrack.models.vit import VisionTransformer
 
@@ -126,6 +127,7 @@ MODELS: dict[str, ModelSpec] = {
         build=build_ipl_base,
         geometry=Geometry(template_size=128, search_size=256),
         elimination="ce",
+        eliminations=IPL_ELIMINATIONS,
     ),
     "ipl-tiny": ModelSpec(
         name="ipl-tiny",
@@ -134,6 +136,7 @@ MODELS: dict[str, ModelSpec] = {
         build=build_ipl_tiny,
         geometry=Geometry(template_size=96, search_size=192),
         elimination="none",
+        eliminations=IPL_ELIMINATIONS,
     ),
 }
 

@@ -89,8 +89,9 @@ def build_from(
         InputError: the checkpoint does not fit the model.
     """
     spec = model_spec(name)
-    saved = checkpoint.metadata.get("elimination") if checkpoint.kind == "duotrack" else None
-    content_only = checkpoint.kind == "duotrack" and checkpoint.metadata.get("content_only") == "yes"
+    own = checkpoint.kind == "duotrack" and checkpoint.metadata.get("model", name) == name
+    saved = checkpoint.metadata.get("elimination") if own else None
+    content_only = own and checkpoint.metadata.get("content_only") == "yes"
     options = _options(spec, elimination or saved, teachers=teachers, content_only=content_only)
     fitted = fit(checkpoint, name, teachers=teachers)
     if not fitted.trained:
@@ -174,6 +175,8 @@ def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:
 
 
 def _options(spec: ModelSpec, elimination: str | None, **switches: bool) -> dict[str, object]:
-    """What to build a network with: an elimination that it knows, and the switches that are on."""
+    """What to build a network with: an elimination that it knows, and the switches of CKD that are on."""
     mode = elimination_of(spec, elimination)
+    if switches.get("teachers") and spec.method != "ckd":
+        raise InputError(f"{spec.name} has no training form with teachers, only CKD has; leave teachers out")
     return {"elimination": mode} | {name: True for name, on in switches.items() if on}

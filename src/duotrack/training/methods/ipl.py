@@ -1,4 +1,4 @@
-"""IPL's losses: tracking tasks with a modality missing, task alignment, reconstruction (docs/specs/ipl.md, section 5)."""
+"""IPL: tracking tasks with a modality missing, task alignment, reconstruction (docs/specs/ipl.md, section 5)."""
 
 import math
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from duotrack.models.outputs import HeadMaps
 from duotrack.training.distillation import feature_term, over_layers, per_block
 from duotrack.training.losses import TaskLoss
 from duotrack.training.settings import Settings
-from duotrack.training.step import Batch, StepLosses, images, step_losses, task, task_parts
+from duotrack.training.step import Batch, StepLosses, check, images, step_losses, task, task_parts
 
 _STREAMS = {"rgb2tir": ("tir", "rgb"), "tir2rgb": ("rgb", "tir")}
 """Stand-in stream -> the ordinary stream that it shall look like, and the one that it is made from."""
@@ -89,16 +89,16 @@ def ipl_step(net: IPL, batch: Batch, settings: IPLSettings, *, epoch: float = 0.
         out = net(template=template, search=search, present=present, keep_ratio=ratio)
         loss = task(out, batch["box"], settings)
         return step_losses(loss.total, task_parts(loss))
-    states, losses, single, parts = _tasks(net, batch, settings, ratio)
+    states, losses, parts = _tasks(net, batch, settings, ratio)
     share = batch["present"].all(dim=1).float().mean()
-    total = torch.zeros((), device=share.device) if single is None else single.total * (1 - share)
+    total = losses["single"].total * (1 - share) if "single" in losses else torch.zeros((), device=share.device)
     alignment = rebuilt = mirrored = torch.zeros((), device=share.device)
     if states is not None:
-        wanted = ("no_aux", "no_rgb") if settings.stage == "prompters" else tuple(losses)
-        alignment = sum(
-            (align(getattr(states, name), losses[name], states.complete, losses["complete"], settings.losses))
-            for name in ("no_aux", "no_rgb")
-        )
+        wanted = ("no_aux", "no_rgb") if settings.stage == "prompters" else ("complete", "no_aux", "no_rgb")
+        outputs = {"no_aux": states.no_aux, "no_rgb": states.no_rgb}
+        alignment = torch.stack(
+            [align(maps, losses[name], states.complete, losses["complete"], settings) for name, maps in outputs.items()]
+        ).sum()
         rebuilt = reconstruction(states, "rgb2tir")
         if settings.losses == "published":
             mirrored = reconstruction(states, "tir2rgb")
@@ -107,7 +107,7 @@ def ipl_step(net: IPL, batch: Batch, settings: IPLSettings, *, epoch: float = 0.
             with torch.no_grad():  # for the log
                 mirrored = reconstruction(states, "tir2rgb")
             features = rebuilt
-        learned = sum(losses[name].total for name in wanted)
+        learned = torch.stack([losses[name].total for name in wanted]).sum()
         learned = learned + settings.alignment_weight * alignment + settings.reconstruction_weight * features
         total = total + share * learned
     parts |= {"alignment": alignment, "features_rgb2tir": rebuilt, "features_tir2rgb": mirrored}
@@ -119,22 +119,22 @@ def ipl_check(net: IPL, batch: Batch, settings: IPLSettings) -> dict[str, Tensor
 
     `iou`, which chooses the best checkpoint, is the mean over these states; with them go the single states' own.
     """
-    if settings.stage == "complete":
-        template, search = images(batch)
-        present = None if batch["present"].all() else batch["present"]
-        return task_parts(task(net(template=template, search=search, present=present), batch["box"], settings))
-    return _tasks(net, batch, settings, None)[-1]
+    return check(net, batch, settings) if settings.stage == "complete" else _tasks(net, batch, settings, None)[-1]
 
 
 def _tasks(
     net: IPL, batch: Batch, settings: IPLSettings, ratio: float | None
-) -> tuple[States | None, dict[str, TaskLoss], TaskLoss | None, dict[str, Tensor]]:
-    """All states of the samples that have both modalities, with their task losses; the task loss of the others in their
-    own state; and the scalars of both for the log, 0 where there is nothing."""
+) -> tuple[States | None, dict[str, TaskLoss], dict[str, Tensor]]:
+    """Task losses of a batch in all its states.
+
+    Returns:
+        All states of the samples that have both modalities; task losses by state, "single" being that of the other
+        samples in their own state; scalars for the log, 0 where there is nothing.
+    """
     template, search = images(batch)
     both = batch["present"].all(dim=1)
     zero = batch["box"].new_zeros(())
-    states, single = None, None
+    states = None
     losses: dict[str, TaskLoss] = {}
     if both.any():
         index = both.nonzero()[:, 0]
@@ -145,22 +145,21 @@ def _tasks(
         index = (~both).nonzero()[:, 0]
         here = batch["present"][index]
         out = net(template=pick(template, index), search=pick(search, index), present=here, keep_ratio=ratio)
-        single = task(out, batch["box"][index], settings)
-    trained = [loss for name, loss in losses.items() if settings.stage == "both" or name != "complete"]
-    trained += [] if single is None else [single]
-    each = [task_parts(loss) for loss in trained]
+        losses["single"] = task(out, batch["box"][index], settings)
+    each = [task_parts(loss) for name, loss in losses.items() if settings.stage == "both" or name != "complete"]
     parts = {name: torch.stack([one[name] for one in each]).mean() for name in each[0]}
     for name in ("complete", "no_aux", "no_rgb"):
         parts[name] = losses[name].total if name in losses else zero
         parts[f"{name}_iou"] = losses[name].iou.mean() if name in losses else zero
-    return states, losses, single, parts
+    return states, losses, parts
 
 
-def align(student: HeadMaps, boxes: TaskLoss, teacher: HeadMaps, true_boxes: TaskLoss, losses: str) -> Tensor:
+def align(
+    student: HeadMaps, loss: TaskLoss, teacher: HeadMaps, teachers_loss: TaskLoss, settings: IPLSettings
+) -> Tensor:
     """Task alignment of an incomplete output with the complete one, which is only a teacher (section 5.3)."""
-    corners = cxcywh_to_xyxy(boxes.boxes), cxcywh_to_xyxy(true_boxes.boxes)
-    total = divergence(*corners)
-    if losses == "published":
+    total = divergence(cxcywh_to_xyxy(loss.boxes), cxcywh_to_xyxy(teachers_loss.boxes))
+    if settings.losses == "published":
         total = total + divergence(student.score_map.flatten(1), teacher.score_map.flatten(1))
     return total
 
