@@ -40,9 +40,7 @@ def draw_pair(pair: FramePair, results: Sequence[TrackResult], *, size: tuple[in
     images = {"rgb": pair.rgb, "aux": pair.aux}
     notes = {side: [note for note in pair.notes if note.startswith((f"{side}: ", f"{side} "))] for side in sides}
     why = {side: "; ".join(note.partition(": ")[2] for note in said) for side, said in notes.items()}
-    panels = [
-        draw_panel(images[side], results, size=size, factor=factor, title=side, note=why[side]) for side in sides
-    ]
+    panels = [draw_panel(images[side], results, size=size, factor=factor, title=side, note=why[side]) for side in sides]
     picture = np.concatenate(panels, axis=1)
     _label(picture, f"frame {pair.index}", (0, picture.shape[0]), _unit(panels[0]), background=_BLACK, above=True)
     height, width = picture.shape[:2]
