@@ -134,6 +134,8 @@ def test_masks_must_fit_the_data():
         check_rows("m", rows, {"car": 3, "tree": 1})
     with pytest.raises(InputError, match="1 of 2 are of no sequence of this data set: man"):
         check_rows("m", rows, {"car": 3}, known=["car"])
+    with pytest.raises(InputError, match=r"no sequence of this data set: a\\n\\x1b;"):
+        check_rows("m", {"a\n\x1b": 1}, {}, known=[])
 
 
 def test_the_digest_is_of_the_masks_alone():

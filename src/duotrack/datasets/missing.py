@@ -70,13 +70,11 @@ def check_rows(
     strange = sorted(set(rows) - everything)
     if strange:
         raise InputError(
-            f"{path}: {len(strange)} of {len(rows)} are of no sequence of this data set: {first_few(strange)}{ABOUT}"
+            f"{path}: {len(strange)} of {len(rows)} are of no sequence of this data set: {_shown(strange)}{ABOUT}"
         )
     missing = [name for name in lengths if name not in rows]
     if missing:
-        raise InputError(
-            f"{path}: {len(missing)} of {len(lengths)} sequences are not in it: {first_few(missing)}{ABOUT}"
-        )
+        raise InputError(f"{path}: {len(missing)} of {len(lengths)} sequences are not in it: {_shown(missing)}{ABOUT}")
     for name, frames in lengths.items():
         if rows[name] != frames:
             raise InputError(
@@ -122,6 +120,11 @@ def read_object(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: a JSON object by sequence or group is needed, got a {type(content).__name__}{ABOUT}")
     return content
+
+
+def _shown(names: list[str]) -> str:
+    """Some names, cut, and with control characters escaped: they come from a file."""
+    return first_few([repr(name[:60])[1:-1] for name in names])
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

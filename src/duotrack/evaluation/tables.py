@@ -84,7 +84,7 @@ def loss_table(scores: Sequence["Score"], metric: Metric, numbers: Sequence[Publ
 
 
 def losses(scores: Sequence["Score"]) -> list[tuple[str, str]]:
-    """(kind, group) of every group of sequences that any tracker was scored on: patterns, then ratios, in their order."""
+    """(kind, group) of all groups of sequences that any tracker was scored on: patterns, then ratios, in order."""
     found = {(kind, name) for score in scores for kind, each in score.groups.items() for name in each}
     patterns = [("pattern", pattern) for pattern in PATTERNS if ("pattern", pattern) in found]
     return patterns + sorted(found.difference(patterns), key=lambda group: float(group[1]))
