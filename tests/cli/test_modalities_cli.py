@@ -193,7 +193,12 @@ def test_a_thermal_model_is_warned_of_and_tracks(sources, tmp_path, caplog):
 REFUSED = {
     "metres": ("metres", ("--modality", "depth"), True, "aux metres: pixels are float32, depth comes as 16-bit"),
     "8 bits": ("8 bits", ("--modality", "depth"), True, "aux 8 bits: pixels have 8 bits, depth comes as 16-bit"),
-    "nothing but zeros": ("zero", ("--modality", "depth"), False, "frame 0 has no image that can be read"),
+    "nothing but zeros": (
+        "zero",
+        ("--modality", "depth"),
+        False,
+        "frame 0 has no image that can be used (aux zero: nothing was measured",
+    ),
     "another length": ("short", ("--modality", "event"), True, "rgb has 5 frames and aux 4; cut them to the same"),
     "16-bit events": ("depth", ("--modality", "event"), True, "aux depth: pixels have 16 bits; event frames are"),
     "modality": ("depth", ("--modality", "dept"), True, "modality 'dept' is not one of thermal, depth, event; did you"),

@@ -67,10 +67,13 @@ def net(monkeypatch) -> ScriptedNet:
         elimination=None,
         modality=None,
         depth_colours="bgr",
+        missing="model",
         **thresholds,
     ):
         rule = state_rule(**thresholds)
-        return Tracker(scripted, geometry=GEOMETRY, rule=rule, kind=modality, depth_colours=depth_colours)
+        return Tracker(
+            scripted, geometry=GEOMETRY, rule=rule, missing=missing, kind=modality, depth_colours=depth_colours
+        )
 
     monkeypatch.setattr(duotrack.tracking.load, "load_tracker", load)
     return scripted

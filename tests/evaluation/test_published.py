@@ -48,7 +48,7 @@ def test_the_table_of_ckd_has_25_trackers_and_ckd() -> None:
         ("TPF", "rgbt234", "Z. Tang", 0.897, None, 0.671),
         ("PATrack", "gtot", "Raw GTOT boxes", 0.9243, None, 0.7835),
         ("PATrack", "lasher", "Progressive Adaptation", None, None, 0.578),
-        ("IPL", "lasher-miss", "SCDT", 0.617, None, 0.464),
+        ("IPL", "lasher245-miss", "SCDT", 0.617, None, 0.464),
         ("FlexTrack", "rgbt234-miss", "Later work", 0.841, None, 0.626),
         ("CKD without elimination", "rgbt234", "Table", 0.904, None, 0.678),
     ],

@@ -1,6 +1,7 @@
 """From a dataset folder to batches."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from duotrack.errors import InputError
 from duotrack.models.zoo import Geometry
 from duotrack.tracking.preprocess import MEAN, STD
 from duotrack.training.augmentation import Augmentation, Jitter
-from duotrack.training.pairs import PairDataset, Source
+from duotrack.training.pairs import PairDataset, Source, lacks_one
 from duotrack.training.sampling import Sampling
 from duotrack.training.synthesis import Synthesis
 from sequences import write_sequence
@@ -122,6 +123,44 @@ def test_dropping_a_modality(paired: Path) -> None:
     data = dataset(paired, augmentation=Augmentation(drop_modality=1))
     kept = [tuple(data[0, i]["present"].tolist()) for i in range(16)]
     assert set(kept) == {(True, False), (False, True)}
+    for share, left in ((1.0, (False, True)), (0.0, (True, False))):
+        data = dataset(paired, augmentation=Augmentation(drop_modality=1, drop_rgb=share))
+        assert {tuple(data[0, i]["present"].tolist()) for i in range(6)} == {left}
+    some = dataset(paired, augmentation=Augmentation(drop_modality=0.3))
+    assert 4 < sum(not some[0, i]["present"].all() for i in range(40)) < 22
+
+
+@pytest.mark.parametrize("drop_as", ["zeros", "copy"])
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_loss_that_the_network_is_not_told(paired: Path, drop_as: str, lost: int) -> None:
+    plain = PLAIN.model_copy(update={"drop_rgb": float(lost == 0)})
+    dropped = plain.model_copy(update={"drop_modality": 1.0, "drop_as": drop_as})
+    black = torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    data = dataset(paired, augmentation=dropped)
+    for index in range(4):
+        pair = data[0, index]
+        assert pair["present"].all()
+        search = pair["search"][lost]
+        if drop_as == "zeros":
+            torch.testing.assert_close(search, black[:, None, None].expand_as(search))
+        else:
+            assert torch.equal(search, pair["search"][1 - lost])
+        assert not torch.equal(pair["template"][0], pair["template"][1])  # the template was taken before the loss
+
+
+def test_no_loss_leaves_every_draw_as_it_was(paired: Path) -> None:
+    one = dataset(paired)
+    other = dataset(paired, augmentation=Augmentation(drop_rgb=0.9, drop_as="copy"))
+    assert all(same(one[0, i], other[0, i]) for i in range(4))
+
+
+def test_sources_say_whether_a_modality_may_lack(paired: Path, single: Path) -> None:
+    assert not lacks_one(Source("paired", open_lasher(paired)))
+    assert lacks_one(Source("single", open_lasher(single)))
+    masks = np.ones((24, 2), bool)
+    masks[3, 0] = False
+    masked = [replace(sequence, mask=masks) for sequence in open_lasher(paired)]
+    assert lacks_one(Source("masked", masked))
 
 
 def test_stills(tmp_path: Path) -> None:

@@ -99,3 +99,15 @@ def test_strip(tmp_path, result, frames, count, cells):
         draw_strip(pairs, [], path)
     with pytest.raises(InputError, match="no frame to draw"):
         draw_strip([FramePair(0, None, None)], [[result()]], path)
+
+
+@pytest.mark.parametrize("words", ["black, counts as missing", "corrupt image " + "0" * 120 + ".jpg"])
+def test_a_missing_modality_says_why(words):
+    plain = draw_pair(FramePair(7, grey(320, 256), None), [], size=(320, 256), sides=("rgb", "aux"))
+    notes = (f"aux thermal.mp4: {words}", "rgb: a word on the other one")
+    picture = draw_pair(FramePair(7, grey(320, 256), None, notes=notes), [], size=(320, 256), sides=("rgb", "aux"))
+    changed = np.argwhere((plain != picture).any(axis=2))
+    (top, left), (bottom, right) = changed.min(axis=0), changed.max(axis=0)
+    half = picture.shape[1] // 2
+    assert half < left < right < picture.shape[1] - 10  # on the aux panel, and all of it
+    assert picture.shape[0] / 2 < top < bottom < 0.65 * picture.shape[0]  # below "no signal"

@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from duotrack.cli.miss import miss
+
 if TYPE_CHECKING:
     from duotrack.datasets.check import Check
 
-app = typer.Typer(help="Check a data set on disk.", no_args_is_help=True)
+app = typer.Typer(help="Check a data set on disk, take modalities away from it.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Check a data set on disk."""
+    """Check a data set on disk, take modalities away from it."""
 
 
 @app.command()
@@ -65,6 +67,9 @@ def check(
         _print(found, which.quirks)
     if not found.clean:
         raise typer.Exit(1)
+
+
+app.command()(miss)
 
 
 def _print(found: "Check", quirks: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from duotrack.cli.masks import MaskFile, Subgroups, given_mask
 from duotrack.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _MODEL, _AUX, _WORK, _SCORE = "Model", "Auxiliary frames", "Work", "Scores"
 def evaluate(
     dataset: Annotated[str, Option(help="Benchmark: gtot, rgbt210, rgbt234, lasher, ..., folder.")],
     root: Annotated[Path, Option(help="Where its sequences lie.")],
-    out: Annotated[Path, Option(help="Results go to OUT/TRACKER/DATASET/SEQUENCE.txt.")],
+    out: Annotated[Path, Option(help="Results go to OUT/TRACKER/DATASET/SEQUENCE.txt; under a mask to DATASET-miss.")],
     model: Annotated[str, Option(help="Model, see `duotrack models`.", rich_help_panel=_MODEL)] = "ckd-tiny",
     weights: Annotated[
         Path | None,
@@ -40,9 +41,17 @@ def evaluate(
     depth_colours: Annotated[
         str, Option(help="Channel order of rendered depth; published weights: bgr; else rgb.", rich_help_panel=_AUX)
     ] = "bgr",
+    missing: Annotated[
+        str | None,
+        Option(
+            help="What to do about a missing sensor: model, zeros, copy, hold-frame, hold-box.", rich_help_panel=_MODEL
+        ),
+    ] = None,
     sequences: Annotated[
         list[str] | None, Option(help="Only these: names with commas between; may be repeated.", rich_help_panel=_WORK)
     ] = None,
+    mask: MaskFile = None,
+    subgroups: Subgroups = None,
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_WORK)] = "auto",
     workers: Annotated[int, Option(min=0, help="Processes on the CPU; 0: one a core.", rich_help_panel=_WORK)] = 0,
     batch: Annotated[
@@ -70,21 +79,30 @@ def evaluate(
     """
     from rich.console import Console
 
-    from duotrack.datasets.benchmarks import benchmark, open_benchmark, showing
+    from duotrack.datasets.benchmarks import benchmark, open_benchmark, showing, with_mask
     from duotrack.depth import colours_named
     from duotrack.evaluation.protocols import preset
     from duotrack.evaluation.ranks import join_ranks
     from duotrack.evaluation.run import Setup, check_weights, run_benchmark
     from duotrack.frames import kind_named
+    from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 
     which = showing(benchmark(dataset), None if modality is None else kind_named(modality))
+    masked = given_mask(mask, subgroups)
+    if masked is not None:
+        which = with_mask(which)
+    elif which.base:
+        raise InputError(f"{which.name} needs --mask; make one with `duotrack data miss`, or evaluate {which.base}")
     rules = None if no_score else preset(protocol, which)
     check_weights(model, weights)
+    policy = missing_policy(missing or DEFAULT_POLICY)
     tracker = _plain_name(name or model)
     colours = colours_named(depth_colours)
     wanted = [part for entry in sequences for part in entry.split(",") if part] if sequences else None
     opened = open_benchmark(which, root, names=wanted, depth_colours=colours)
     names = [sequence.name for sequence in opened]
+    if masked is not None:
+        opened = masked.sequences(opened, known=which.paths or (names if wanted is None else None))
     truths = [] if rules is None else _truths(which, root, names)
     setup = Setup(
         model=model,
@@ -97,14 +115,23 @@ def evaluate(
         integers=integers,
         modality=which.modality,
         depth_colours=colours,
+        missing=policy,
     )
-    folder = out / tracker / which.name
+    run_name = f"{which.name}-miss" if masked is not None and not which.base else which.name
+    folder = out / tracker / run_name
     from duotrack.evaluation.progress import shown
 
     try:
         with join_ranks() as ranks, shown(Console(stderr=True)) as watch:
             outcome = run_benchmark(
-                opened, folder, setup, dataset=which.name, overwrite=overwrite, ranks=ranks, watch=watch
+                opened,
+                folder,
+                setup,
+                dataset=run_name,
+                mask="none" if masked is None else masked.digest,
+                overwrite=overwrite,
+                ranks=ranks,
+                watch=watch,
             )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it was", err=True)
@@ -129,7 +156,7 @@ def evaluate(
     from duotrack.evaluation.results import read_results
 
     results = read_results(folder, truths, box_format="ltwh", tracker=tracker)
-    show(truths, results, rules, as_json=as_json)
+    show(truths, results, rules, masked=masked, as_json=as_json)
 
 
 def _plain_name(name: str) -> str:

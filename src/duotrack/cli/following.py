@@ -17,6 +17,7 @@ from duotrack.video import PairedSource
 from duotrack.video.sinks import Sinks
 
 Watch = Callable[[FramePair, Sequence[TrackResult]], None]
+Sift = Callable[[Iterator[FramePair]], Iterator[FramePair]]
 
 
 @dataclass
@@ -68,6 +69,7 @@ def follow(
     *,
     start: int = 0,
     max_frames: int | None = None,
+    sift: Sift = iter,
     watch: Watch | None = None,
 ) -> Summary:
     """Track `boxes` through `source` from frame `start` on; the files appear when it ends well.
@@ -77,6 +79,7 @@ def follow(
 
     Args:
         max_frames: how many frames at most, the first included.
+        sift: takes images out of the frames, from frame `start` on; what it leaves is what the tracker has.
         watch: is shown every frame and its results.
 
     Raises:
@@ -86,14 +89,15 @@ def follow(
     summary.states = [dict.fromkeys(("tracking", "uncertain", "lost"), 0) for _ in boxes]
     summary.lacking = dict.fromkeys(source.sides, 0)
     many = MultiTracker(tracker)
-    frames = islice(source, start, None if max_frames is None else start + max_frames)
+    frames = islice(sift(islice(source, start, None)), max_frames)
     began = time.perf_counter()
     with _interruptible() as interrupt, _progress(_total(source, start, max_frames)) as advance:
         first = next(frames, None)
         if first is None:
             raise InputError(f"the source ends before frame {start}: nothing to track; choose a smaller --start")
         if not first.available:
-            raise InputError(f"frame {first.index} has no image that can be read; begin at another one (--start)")
+            why = f" ({'; '.join(first.notes)})" if first.notes else ""
+            raise InputError(f"frame {first.index} has no image that can be used{why}; begin at another one (--start)")
         results, seconds = _timed(many.init, first.rgb, first.aux, boxes)
         with sinks:
             for pair in interrupt.guard(chain([first], frames)):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from duotrack.cli.masks import MaskFile, Subgroups, given_mask, known_names, words
 from duotrack.errors import InputError
 
 
@@ -30,13 +31,18 @@ def report(
         str | None, typer.Option(help="ltwh, ltrb, xywh or corner; found from the files if left out.")
     ] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Score the sequences that are there.")] = False,
+    mask: MaskFile = None,
+    subgroups: Subgroups = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write beside other things in the folder.")] = False,
 ) -> None:
     """Compare trackers: curves, attributes, sequences, speed, and their place among published numbers.
 
     Example: duotrack report --benchmark gtot --ground-truth GTOT --results mine/ APFNet=downloads/gtot --out report
     """
+    from dataclasses import replace
+
     from duotrack.datasets.benchmarks import benchmark as find_benchmark
+    from duotrack.datasets.benchmarks import with_mask
     from duotrack.datasets.ground_truth import read_ground_truth
     from duotrack.evaluation.metrics import score
     from duotrack.evaluation.plots import require_matplotlib
@@ -49,22 +55,30 @@ def report(
 
     require_matplotlib()  # before minutes are spent on scores
     check_out(out, overwrite=overwrite)
-    which = find_benchmark(benchmark)
+    masked = given_mask(mask, subgroups)
+    which = find_benchmark(benchmark) if masked is None else with_mask(find_benchmark(benchmark))
     rules = preset(protocol, which)
     given = [_named(text) for text in [*results, *(more or [])]]
     truths = read_ground_truth(which, ground_truth, allow_missing=allow_missing)
+    if masked is not None:
+        masked.check(truths, known=known_names(which, truths))
+    groups = None if masked is None else masked.groups()
     scores, speeds = [], {}
     for name, path in given:
         read = read_results(path, truths, box_format=box_format, allow_missing=allow_missing, tracker=name)
-        scores.append(score(truths, read, rules))
+        scores.append(score(truths, read, rules, groups=groups))
         speed = read_speed(path)
         if speed is not None:
             speeds[read.tracker] = speed
+    if masked is not None:
+        scores = [replace(made, notes=(*made.notes, words(masked, made))) for made in scores]
     check_together(scores, baseline)
     numbers = published(which.name) if with_published else []
     page = write_report(out, scores, speeds=speeds, numbers=numbers, baseline=baseline, overwrite=overwrite)
     for each in scores:
         typer.echo(summary(each))
+    if masked is not None:
+        typer.echo(scores[0].notes[-1])
     typer.echo(f"report: {page}")
 
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from duotrack.cli.masks import MaskFile, Subgroups, facts, given_mask, known_names, words
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from duotrack.datasets.ground_truth import GroundTruth
+    from duotrack.datasets.masked import Masked
     from duotrack.evaluation.metrics import Rates, Score
     from duotrack.evaluation.protocols import Protocol
     from duotrack.evaluation.results import Results
@@ -33,6 +36,8 @@ def score(
     tracker: str = typer.Option("", help="Its name; that of the folder where not given."),
     attributes: bool = typer.Option(False, "--attributes", help="Show the rates for each challenge attribute."),
     per_sequence: bool = typer.Option(False, "--per-sequence", help="Show the rates of each sequence."),
+    mask: MaskFile = None,
+    subgroups: Subgroups = None,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object, full precision, and nothing else."),
 ) -> None:
     """Score the result files of a tracker.
@@ -40,17 +45,21 @@ def score(
     Example: duotrack score --benchmark lasher --ground-truth LasHeR --results results/mytracker
     """
     from duotrack.datasets.benchmarks import benchmark as find
+    from duotrack.datasets.benchmarks import with_mask
     from duotrack.datasets.ground_truth import read_ground_truth
     from duotrack.evaluation.protocols import preset
     from duotrack.evaluation.results import read_results
 
-    which = find(benchmark)
+    masked = given_mask(mask, subgroups)
+    which = find(benchmark) if masked is None else with_mask(find(benchmark))
     rules = preset(protocol or None, which, npr=npr)
     truths = read_ground_truth(which, ground_truth, allow_missing=allow_missing)
     read = read_results(
         results, truths, box_format=box_format or None, allow_missing=allow_missing, tracker=tracker or None
     )
-    show(truths, read, rules, attributes=attributes, per_sequence=per_sequence, as_json=as_json)
+    if masked is not None:
+        masked.check(truths, known=known_names(which, truths))
+    show(truths, read, rules, masked=masked, attributes=attributes, per_sequence=per_sequence, as_json=as_json)
 
 
 def show(
@@ -58,6 +67,7 @@ def show(
     results: "Results",
     rules: "Protocol",
     *,
+    masked: "Masked | None" = None,
     attributes: bool = False,
     per_sequence: bool = False,
     as_json: bool = False,
@@ -66,12 +76,18 @@ def show(
     from duotrack.datasets.benchmarks import BENCHMARKS
     from duotrack.evaluation.metrics import score as rate
 
-    made = rate(truths, results, rules)
+    made = rate(truths, results, rules, groups=None if masked is None else masked.groups())
     depth = BENCHMARKS[rules.benchmark].modality == "depth"
     if as_json:
-        typer.echo(json.dumps(_object(made, attributes=attributes, per_sequence=per_sequence)))
+        found = _object(made, attributes=attributes, per_sequence=per_sequence)
+        if masked is not None:
+            found["mask"] = facts(masked, made)
+            found["groups"] = {kind: _each(groups) for kind, groups in made.groups.items()}
+        typer.echo(json.dumps(found))
         return
     _print(made, attributes=attributes, per_sequence=per_sequence)
+    if masked is not None:
+        typer.echo(words(masked, made))
     if depth and made.longterm is None:
         typer.echo("no confidence files beside the results: precision, recall and F cannot be given")
 
@@ -91,10 +107,14 @@ def _object(made: "Score", *, attributes: bool, per_sequence: bool) -> dict[str,
     if long is not None:
         found["longterm"] = {"precision": long.precision, "recall": long.recall, "F": long.F, "clipped": long.clipped}
     if attributes:
-        found["attributes"] = {key: {"sequences": each.n, **_rates(each)} for key, each in made.attributes.items()}
+        found["attributes"] = _each(made.attributes)
     if per_sequence:
         found["per_sequence"] = {name: _rates(each) for name, each in made.per_sequence.items()}
     return found
+
+
+def _each(groups: "dict[str, Rates]") -> dict[str, Any]:
+    return {key: {"sequences": rates.n, **_rates(rates)} for key, rates in groups.items()}
 
 
 def _rates(rates: "Score | Rates") -> dict[str, float | None]:
@@ -106,10 +126,8 @@ def _print(made: "Score", *, attributes: bool, per_sequence: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from duotrack.evaluation.statements import names
-
     console = Console()
-    columns = [title for key, title in names(made).items() if getattr(made, key) is not None]
+    columns = _titles(made)
     table = Table(title=f"{made.tracker} on {made.benchmark}", caption=made.protocol, caption_justify="left")
     table.add_column("sequences", justify="right")
     table.add_column("frames", justify="right")
@@ -126,6 +144,8 @@ def _print(made: "Score", *, attributes: bool, per_sequence: bool) -> None:
         console.print(f"counted: {', '.join(irregular)}", soft_wrap=True, highlight=False)
     for note in made.notes:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
+    for kind, groups in made.groups.items():
+        console.print(_listed(kind, {f"{key} ({each.n})": each for key, each in groups.items()}, columns))
     if attributes and made.attributes:
         console.print(
             _listed("attribute", {f"{key} ({each.n})": each for key, each in made.attributes.items()}, columns)
@@ -134,6 +154,12 @@ def _print(made: "Score", *, attributes: bool, per_sequence: bool) -> None:
         console.print(f"no attributes are known for {made.benchmark}")
     if per_sequence:
         console.print(_listed("sequence", made.per_sequence, columns))
+
+
+def _titles(made: "Score") -> list[str]:
+    from duotrack.evaluation.statements import names
+
+    return [title for key, title in names(made).items() if getattr(made, key) is not None]
 
 
 def _listed(head: str, rates: "dict[str, Rates]", columns: list[str]) -> "Table":

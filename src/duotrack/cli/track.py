@@ -2,13 +2,24 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from duotrack.errors import InputError, nearest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from duotrack.cli.following import Sift
+    from duotrack.frames import FramePair
+    from duotrack.video import PairedSource
+
 Option = typer.Option
+_MISSING = "Missing modalities"
 
 
 def track(
@@ -54,6 +65,32 @@ def track(
     depth_colours: Annotated[
         str, Option(help="Channel order of rendered depth; published weights: bgr; else rgb.", rich_help_panel="Model")
     ] = "bgr",
+    missing: Annotated[
+        str | None,
+        Option(
+            help="When one sensor drops out: model (the network's own way), zeros, copy, hold-frame, hold-box.",
+            rich_help_panel=_MISSING,
+        ),
+    ] = None,
+    detect_missing: Annotated[
+        bool,
+        Option(
+            "--detect-missing",
+            help="Black, saturated, even and frozen images and absent files of a numbered folder count as missing.",
+            rich_help_panel=_MISSING,
+        ),
+    ] = False,
+    mask: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Leave these images out: JSON as the benchmarks publish it, or a line rgb,aux (0 or 1) a frame.",
+            rich_help_panel=_MISSING,
+        ),
+    ] = None,
+    mask_sequence: Annotated[
+        str | None, Option(metavar="NAME", help="Which mask of the JSON file.", rich_help_panel=_MISSING)
+    ] = None,
     sync: Annotated[str, Option(help="Pair frames by index or by time.", rich_help_panel="Pairing")] = "index",
     tolerance: Annotated[
         float | None, Option(min=0, help="Seconds between two frames of a pair, at most.", rich_help_panel="Pairing")
@@ -87,11 +124,16 @@ def track(
     if first_frame is None and out is None:
         raise InputError("no --out: name a folder for the results, --out DIR")
 
+    if mask_sequence is not None and mask is None:
+        raise InputError(f"--mask-sequence {mask_sequence} chooses from a mask file: name it with --mask FILE")
+
     from duotrack.depth import colours_named
     from duotrack.frames import kind_named
+    from duotrack.tracking.missing import DEFAULT_POLICY
     from duotrack.video import open_source
 
     kind, colours = kind_named(modality), colours_named(depth_colours)
+    rows = None if mask is None else _read_mask(mask, mask_sequence)
     source = open_source(
         rgb,
         aux,
@@ -103,6 +145,7 @@ def track(
         truncated="deliver" if allow_truncated else "error",
         modality=kind,
         depth_colours=colours,
+        missing_files=detect_missing,
     )
     with source:
         if first_frame is not None:
@@ -113,6 +156,7 @@ def track(
         from duotrack.video import open_sinks
 
         assert out is not None
+        sift = _sift(source, rows, detect=detect_missing)
         sinks = open_sinks(out, source, objects=len(boxes), overlay=overlay, overwrite=overwrite)
         tracker = load_tracker(
             model,
@@ -122,6 +166,7 @@ def track(
             elimination=elimination,
             modality=kind,
             depth_colours=colours,
+            missing=missing or DEFAULT_POLICY,
             uncertain_below=uncertain_below,
             lost_below=lost_below,
             lost_after=lost_after,
@@ -130,7 +175,7 @@ def track(
         )
         if not as_json:
             typer.echo(source.describe())
-        summary = follow(source, tracker, boxes, sinks, start=start, max_frames=max_frames)
+        summary = follow(source, tracker, boxes, sinks, start=start, max_frames=max_frames, sift=sift)
     typer.echo(json.dumps(summary.as_dict()) if as_json else "\n".join(summary.lines()))
     if summary.interrupted and not source.live:
         raise typer.Exit(130)
@@ -159,7 +204,34 @@ def _sources(rgb: str | None, aux: str | None) -> str:
     return " ".join(given) or "--rgb SRC"
 
 
-def _write_first_frame(source: Any, start: int, folder: Path) -> None:
+def _read_mask(path: Path, sequence: str | None) -> "NDArray[np.bool_]":
+    from duotrack.datasets.single_mask import read_mask
+
+    return read_mask(path, sequence=sequence)
+
+
+def _sift(source: "PairedSource", mask: "NDArray[np.bool_] | None", *, detect: bool) -> "Sift":
+    """What takes images out of the frames before the tracker gets them."""
+    from duotrack.video.dead import without_dead
+    from duotrack.video.masked import masked
+
+    if mask is not None and source.live:
+        raise InputError(
+            "--mask says which frames of a recording lack an image; a live stream drops frames as it likes"
+        )
+    if mask is not None and source.exact and len(mask) != source.length:
+        raise InputError(
+            f"the mask has {len(mask)} rows and the source {source.length} frames; one row a frame is needed"
+        )
+
+    def sift(pairs: "Iterator[FramePair]") -> "Iterator[FramePair]":
+        kept = pairs if mask is None else masked(pairs, mask)
+        return without_dead(kept) if detect else kept
+
+    return sift
+
+
+def _write_first_frame(source: "PairedSource", start: int, folder: Path) -> None:
     from itertools import islice
 
     from duotrack.video.pictures import first_frame_images

@@ -62,6 +62,7 @@ class Benchmark:
         sequences, frames: how many there are, as published; None where not known.
         protocols: the presets that it has, its own first.
         quirks: what surprises, in words; `duotrack data check` says it.
+        base: of a benchmark that takes modalities away by a mask, the one whose frames, boxes and rules it has.
     """
 
     name: str
@@ -76,6 +77,12 @@ class Benchmark:
     frames: int | None = None
     protocols: tuple[str, ...] = ("toolkit", "matlab", "plain")
     quirks: tuple[str, ...] = ()
+    base: str = ""
+
+    @property
+    def complete(self) -> "Benchmark":
+        """The benchmark with every modality: itself, or its base."""
+        return BENCHMARKS[self.base] if self.base else self
 
     @property
     def modality(self) -> Kind:
@@ -249,7 +256,21 @@ _ALL = (
         quirks=("any folder of sequences; frames without a box of positive size are not compared",),
     ),
 )
+_MISS = (
+    ("rgbt234", "rgbt234-miss", "RGBT234-Miss"),
+    ("lasher", "lasher245-miss", "LasHeR245-Miss"),
+    ("vtuav-st", "vtuav176-miss", "VTUAV176-Miss"),
+)
+"""Base, name and title of the modality-missing benchmarks (docs/specs/ipl.md, section 8)."""
+_LOSES = "modalities are missing by a mask for every frame (--mask); all frames count, those without any image too"
+
+
+def _missing(base: Benchmark, name: str, title: str) -> Benchmark:
+    return replace(base, name=name, title=title, base=base.name, quirks=(*base.quirks, _LOSES))
+
+
 BENCHMARKS: dict[str, Benchmark] = {each.name: each for each in _ALL}
+BENCHMARKS |= {name: _missing(BENCHMARKS[base], name, title) for base, name, title in _MISS}
 
 
 def benchmark(name: str) -> Benchmark:
@@ -262,6 +283,11 @@ def benchmark(name: str) -> Benchmark:
     if found is None:
         raise InputError(f"benchmark {name!r} is not known{nearest(name.lower(), list(BENCHMARKS))}")
     return found
+
+
+def with_mask(which: Benchmark) -> Benchmark:
+    """The modality-missing benchmark that `which` becomes under a mask; itself where none is published."""
+    return next((each for each in BENCHMARKS.values() if each.base == which.name), which)
 
 
 def showing(which: Benchmark, kind: Kind | None) -> Benchmark:

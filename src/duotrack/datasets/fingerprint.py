@@ -7,7 +7,7 @@ from duotrack.datasets.sequence import Frames, Sequence
 
 
 def fingerprint(sequences: Iterable[Sequence]) -> str:
-    """SHA-256 (hex) over names, frame names, boxes, what is known beside them, and some file sizes of each sequence.
+    """SHA-256 (hex) over names, frame names, boxes, masks, what is known beside them, and some file sizes.
 
     Sizes are those of the first, the middle and the last frame. How auxiliary frames are read counts where they are not
     thermal.
@@ -24,6 +24,8 @@ def fingerprint(sequences: Iterable[Sequence]) -> str:
             digest.update(b"none" if sequence.labelled is None else sequence.labelled.tobytes())
         for frames in (sequence.rgb, sequence.aux):
             digest.update(b"none" if frames is None else _frames(frames))
+        if sequence.mask is not None:
+            digest.update(sequence.mask.tobytes())
     return digest.hexdigest()
 
 

@@ -61,7 +61,7 @@ def read_ground_truth(
         InputError: sequences are missing, none are there, or a file is broken; names file and line.
     """
     with open_tree(root) as tree:
-        tops = ("", f"{which.title}/")
+        tops = ("", f"{which.complete.title}/")
         paths = _paths(which, tree, tops, names)
         found = [_find(tree, tops, labels.places, paths) for labels in which.labels]
         kept = [name for name in paths if all(name in files for files in found)]

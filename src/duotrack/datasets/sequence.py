@@ -43,6 +43,7 @@ class Sequence:
     `boxes` is (N, 4) float64 x, y, w, h in pixels of both modalities; frame i of `rgb` and `aux` shows box i. `kind` is
     what `aux` shows, `depth_colours` how depth is rendered. `labelled` (N,) says where labels beside the boxes call
     the target present, None where there are none; boxes are of use in training where both sides exceed `min_side`.
+    `mask` (N, 2) says which images (rgb, aux) there are to read (`duotrack.datasets.masked`); None: all.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Sequence:
     depth_colours: Colours = "bgr"
     labelled: NDArray[np.bool_] | None = None
     min_side: float = 0.0
+    mask: NDArray[np.bool_] | None = None
 
     @cached_property
     def visible(self) -> NDArray[np.bool_]:
@@ -67,6 +69,8 @@ class Sequence:
     def read(self, index: int) -> FramePair:
         """Frame `index` as RGB images; a file that cannot be read gives None for its side and a note that says so.
 
+        What the mask says is missing is None without a look at the file.
+
         Raises:
             IndexError: no such frame.
         """
@@ -74,9 +78,9 @@ class Sequence:
             raise IndexError(f"{self.name}: frame {index} asked for, it has {len(self)}")
         images: list[Image | None] = []
         notes: list[str] = []
-        for modality, frames, kind in (("rgb", self.rgb, None), ("aux", self.aux, self.kind)):
+        for column, (modality, frames, kind) in enumerate((("rgb", self.rgb, None), ("aux", self.aux, self.kind))):
             image = None
-            if frames is not None:
+            if frames is not None and (self.mask is None or self.mask[index, column]):
                 image, note = read_picture(frames[index], kind, depth_colours=self.depth_colours)
                 notes += [f"{modality}: {note}"] if note else []
             images.append(image)

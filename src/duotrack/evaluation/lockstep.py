@@ -87,7 +87,7 @@ def _step(lanes: list["_Lane"], stack: int) -> Iterator[Event]:
     pairs = [lane.next() for lane in lanes]
     began = time.perf_counter()
     asked = [(lane, lane.ask(pair)) for lane, pair in zip(lanes, pairs, strict=True)]
-    going = [(lane, question) for lane, question in asked if lane.failure is None and lane.started]
+    going = [(lane, question) for lane, question in asked if question is not None]
     results = answer_together([lane.tracker for lane, _ in going], [question for _, question in going], stack=stack)
     for (lane, _), result in zip(going, results, strict=True):
         lane.results.append(result)

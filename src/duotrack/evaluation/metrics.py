@@ -4,8 +4,8 @@
 rates are formed. Source: docs/specs/evaluation.md, sections 2 to 4. All arithmetic is float64.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ class Score:
         counts: what was irregular: missing sequences, rows too many or too few, nan or inf, boxes without size ...
         notes: what was decided, in words.
         longterm: precision, recall and F of RGB-D tracking, where the results come with confidences.
+        groups: kind of group ("pattern", "ratio" of missing modalities) -> group -> the rates over its sequences.
     """
 
     benchmark: str
@@ -69,20 +70,34 @@ class Score:
     counts: dict[str, int]
     notes: tuple[str, ...]
     longterm: LongTerm | None = None
+    groups: dict[str, dict[str, Rates]] = field(default_factory=dict)
 
 
-def score(ground_truth: Sequence[GroundTruth], results: Results, protocol: Protocol) -> Score:
-    """The rates of `results`, over the sequences that have one.
+Groups = Mapping[str, Mapping[str, Set[str]]]
+"""Kind of group -> group -> its sequences."""
+
+
+def score(
+    ground_truth: Sequence[GroundTruth], results: Results, protocol: Protocol, *, groups: Groups | None = None
+) -> Score:
+    """The rates of `results`, over the sequences that have one, and over `groups` of them.
 
     Raises:
         InputError: a result is shorter than its ground truth and the protocol does not allow that, or only some of
             the sequences of an RGB-D benchmark have confidences.
     """
     truths = [truth for truth in ground_truth if truth.name in results.boxes]
-    return summarise(compare(truths, results, protocol), truths, results, protocol)
+    return summarise(compare(truths, results, protocol), truths, results, protocol, groups=groups)
 
 
-def summarise(frames: Frames, truths: Sequence[GroundTruth], results: Results, protocol: Protocol) -> Score:
+def summarise(
+    frames: Frames,
+    truths: Sequence[GroundTruth],
+    results: Results,
+    protocol: Protocol,
+    *,
+    groups: Groups | None = None,
+) -> Score:
     """Rates from the values of every frame; those of subsets need no second look at frames."""
     precision = _Table(frames, frames.error, protocol.precision_thresholds, protocol, strict=protocol.strict)
     success = _Table(frames, -frames.overlap, -protocol.success_thresholds, protocol, strict=True)
@@ -105,6 +120,10 @@ def summarise(frames: Frames, truths: Sequence[GroundTruth], results: Results, p
     names = BENCHMARKS[protocol.benchmark].attribute_table
     depth = BENCHMARKS[protocol.benchmark].modality == "depth"
     subsets = {key: np.array([key in truth.attributes for truth in truths]) for key in names}
+    parts = {
+        kind: {key: np.array([truth.name in part for truth in truths]) for key, part in each.items()}
+        for kind, each in (groups or {}).items()
+    }
     return Score(
         benchmark=protocol.benchmark,
         tracker=results.tracker,
@@ -125,6 +144,7 @@ def summarise(frames: Frames, truths: Sequence[GroundTruth], results: Results, p
         counts={**frames.counts, "missing": len(results.missing), "blank_lines": results.blank},
         notes=_notes(results, protocol, len(truths)),
         longterm=longterm(truths, results) if depth and results.confidences else None,
+        groups={kind: {key: rates(s) for key, s in each.items() if s.any()} for kind, each in parts.items()},
     )
 
 

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duotrack.errors import InputError
 from duotrack.evaluation.published import PublishedNumber
-from duotrack.evaluation.statements import benchmark_title, coverage, longterm_protocol, partial, share, stated
-from duotrack.evaluation.tables import Metric, known, ranked
+from duotrack.evaluation.statements import (
+    PUBLISHED_MASKS,
+    benchmark_title,
+    coverage,
+    longterm_protocol,
+    partial,
+    share,
+    stated,
+)
+from duotrack.evaluation.tables import Metric, known, loss_title, losses, ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,6 +119,40 @@ def radar_plot(scores: Sequence["Score"], metric: Metric) -> "Figure":
     _title(figure, scores, f"{metric} (%) by attribute, with its sequences")
     shown = f"best {len(drawn)} of {len(ordered)}" if len(drawn) < len(ordered) else ""
     _legend(figure, handles, [_label(score, metric) for score in drawn], shown)
+    return figure
+
+
+def loss_plot(scores: Sequence["Score"], metric: Metric, numbers: Sequence[PublishedNumber] = ()) -> "Figure":
+    """`metric` by pattern and by ratio of missing modalities: a line a tracker, crosses for published ones."""
+    ordered = ranked(scores)
+    groups = losses(scores)
+    kinds = list(dict.fromkeys(kind for kind, _ in groups))
+    figure = _figure(8.6, 4.4)
+    widths = [1 + sum(of == kind for of, _ in groups) for kind in kinds]
+    panels: Any = figure.subplots(1, len(kinds), sharey=True, squeeze=False, width_ratios=widths)[0]
+    handles: dict[str, Any] = {}
+    for axes, kind in zip(panels, kinds, strict=True):
+        names = [name for of, name in groups if of == kind]
+        for place, score in enumerate(ordered):
+            values = [_percent(known(score.groups.get(kind, {}).get(name), metric)) for name in names]
+            line = axes.plot(range(len(names)), values, marker="o", markersize=4, **_look(place))
+            handles.setdefault(_label(score, metric), line[0])
+        for place, number in enumerate(number for number in numbers if number.patterns and kind == "pattern"):
+            rates = [number.patterns.get(name) for name in names]
+            values = [_percent(None if rate is None else getattr(rate, metric)) for rate in rates]
+            colour = COLOURS[(len(ordered) + place) % len(COLOURS)]
+            line = axes.plot(range(len(names)), values, "x", color=colour, markersize=7)
+            handles.setdefault(f"{_plain(number.tracker)} (published)", line[0])
+        ticks = [loss_title(kind, name).replace(" and ", "\n+ ").replace(" of frames", "") for name in names]
+        axes.set_xticks(range(len(names)), ticks, fontsize=8)
+        axes.margins(x=0.15)
+        axes.set_xlabel("Pattern" if kind == "pattern" else "Frames that lack a modality")
+        _bare(axes, "y")
+    panels[0].set_ylabel(f"{metric} (%)")
+    quoted = any(number.patterns for number in numbers)
+    statement = f"{stated(scores)} {PUBLISHED_MASKS}" if quoted else stated(scores)
+    _title(figure, scores, f"{metric} by what is missing, over all in brackets", statement)
+    _legend(figure, list(handles.values()), list(handles))
     return figure
 
 
@@ -263,6 +305,10 @@ def _bare(axes: Any, grid: str) -> None:
 def _rate(score: "Score", attribute: str, metric: Metric) -> float:
     value = known(score.attributes.get(attribute), metric)
     return math.nan if value is None else value
+
+
+def _percent(value: float | None) -> float:
+    return math.nan if value is None else 100 * value
 
 
 def _rings(low: float, high: float) -> tuple[float, float, float]:

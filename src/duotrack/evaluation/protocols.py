@@ -157,7 +157,7 @@ def preset(name: str | None, benchmark: Benchmark, *, npr: str = "value") -> Pro
     definitions: dict[str, NPR] = {"value": "value", "area": "area"}
     if npr not in definitions:
         raise InputError(f"npr {npr!r} is not known; it is 'value' (at 0.2) or 'area' (over 0 to 0.5)")
-    rules = _RULES[benchmark.name]
+    rules = _RULES[benchmark.complete.name]
     defined = definitions[npr] if rules.npr is not None else None
     rules = replace(rules, preset=name, benchmark=benchmark.name, npr=defined)
     if name == "toolkit":

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from duotrack.datasets.patterns import Pattern
 from duotrack.errors import InputError
 
 FOLDER = Path(__file__).with_name("published_numbers")
@@ -19,7 +20,7 @@ FOLDER = Path(__file__).with_name("published_numbers")
 Percent = Annotated[float, Field(ge=0, le=100)]
 BenchmarkName = Literal[
     "gtot", "rgbt210", "rgbt234", "lasher", "vtuav-st", "vtuav-lt", "visevent", "depthtrack", "rgbd1k",
-    "rgbt234-miss", "lasher-miss", "vtuav-st-miss",
+    "rgbt234-miss", "lasher245-miss", "vtuav176-miss",
 ]  # fmt: skip
 
 
@@ -48,6 +49,13 @@ class Source(_Frozen):
         return f"{self.title}, {self.where}"
 
 
+class PatternNumber(_Frozen):
+    """Rates over the sequences that lose frames by one pattern; fractions."""
+
+    PR: float
+    SR: float
+
+
 class PublishedNumber(_Frozen):
     """What is reported of one tracker on one benchmark; fractions in [0, 1], None where the source gives no value."""
 
@@ -61,6 +69,7 @@ class PublishedNumber(_Frozen):
     venue: str = ""
     backbone: str = ""
     fps: float | None = Field(default=None, description="As the source states it, on its own hardware.")
+    patterns: Mapping[str, PatternNumber] = Field(default={}, description="By pattern of missing modalities.")
 
     @property
     def source(self) -> str:
@@ -68,11 +77,17 @@ class PublishedNumber(_Frozen):
         return "; ".join(str(source) for source in self.sources)
 
 
+class _Pattern(_Frozen):
+    PR: Percent
+    SR: Percent
+
+
 class _Numbers(_Frozen):
     PR: Percent | None = None
     NPR: Percent | None = None
     SR: Percent | None = None
     note: str = ""
+    patterns: Mapping[Pattern, _Pattern] = Field(default={})
 
     @field_validator("SR")
     @classmethod
@@ -147,6 +162,10 @@ def _number(row: _Row, benchmark: BenchmarkName, source: Source) -> PublishedNum
         venue=row.venue,
         backbone=row.backbone,
         fps=row.fps,
+        patterns={
+            pattern: PatternNumber(PR=round(each.PR / 100, 6), SR=round(each.SR / 100, 6))
+            for pattern, each in given.patterns.items()
+        },
     )
 
 
@@ -164,5 +183,6 @@ def _merge(first: PublishedNumber, second: PublishedNumber) -> PublishedNumber:
             "venue": first.venue or second.venue,
             "backbone": first.backbone or second.backbone,
             "fps": first.fps if first.fps is not None else second.fps,
+            "patterns": first.patterns or second.patterns,
         }
     )

@@ -7,11 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from duotrack.datasets.benchmarks import BENCHMARKS
 from duotrack.errors import InputError, nearest
 from duotrack.evaluation import plots
 from duotrack.evaluation.html import Section, page
 from duotrack.evaluation.published import PublishedNumber
-from duotrack.evaluation.statements import benchmark_title, coverage, longterm_protocol, protocols, stated
+from duotrack.evaluation.statements import (
+    PUBLISHED_MASKS,
+    benchmark_title,
+    coverage,
+    longterm_protocol,
+    protocols,
+    stated,
+)
 from duotrack.evaluation.table import Table, to_csv, to_latex
 from duotrack.evaluation.tables import (
     METRICS,
@@ -21,6 +29,7 @@ from duotrack.evaluation.tables import (
     curve_list,
     extremes,
     known,
+    loss_table,
     overall_table,
     placing_table,
     sequence_list,
@@ -129,10 +138,14 @@ def _write(
         caption = f"PR and SR among published numbers. {stated(scores)}"
         picture = figures.add("placing", caption, plots.placing_plot(scores, numbers))
         sections.append(
-            Section("Among published numbers", _REMARK, (picture,), _kept(tables, placing, source_table(numbers)))
+            Section(
+                "Among published numbers", _remark(scores), (picture,), _kept(tables, placing, source_table(numbers))
+            )
         )
     if any(score.attributes for score in scores):
         sections.append(_attributes(scores, figures, tables))
+    if any(score.groups for score in scores):
+        sections.append(_missing(scores, numbers, figures, tables))
     sections.append(_sequences(scores, baseline, tables))
     if speeds:
         picture = figures.add("speed", "Frames per second", plots.speed_plot(speeds))
@@ -153,6 +166,11 @@ _REMARK = (
     "Published values were made by their authors' own tools; differences of a few tenths of a percent between tools "
     "are common. Every row names its source."
 )
+
+
+def _remark(scores: Sequence["Score"]) -> str:
+    which = BENCHMARKS.get(scores[0].benchmark)
+    return f"{_REMARK} {PUBLISHED_MASKS}" if which is not None and which.base else _REMARK
 
 
 class _Figures:
@@ -195,6 +213,19 @@ def _attributes(scores: Sequence["Score"], figures: _Figures, tables: list[Table
         pictures.append(figures.add(f"attributes_{metric}", caption, plots.radar_plot(scores, metric)))
         made.append(attribute_table(scores, metric))
     return Section("Attributes", "", tuple(pictures), _kept(tables, *made))
+
+
+def _missing(
+    scores: Sequence["Score"], numbers: Sequence[PublishedNumber], figures: _Figures, tables: list[Table]
+) -> Section:
+    pictures, made = [], []
+    metrics: tuple[Metric, ...] = ("PR", "SR")
+    for metric in metrics:
+        caption = f"{metric} by pattern and ratio of missing modalities. {stated(scores)}"
+        pictures.append(figures.add(f"missing_{metric}", caption, plots.loss_plot(scores, metric, numbers)))
+        made.append(loss_table(scores, metric, numbers))
+    text = "Each sequence loses frames by one pattern and in one ratio; all its frames count."
+    return Section("Missing modalities", text, tuple(pictures), _kept(tables, *made))
 
 
 def _attribute_metrics(scores: Sequence["Score"]) -> list[Metric]:

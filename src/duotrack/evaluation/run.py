@@ -22,6 +22,7 @@ from duotrack.models.zoo import model_spec
 from duotrack.runtime.torch_backend import resolve_device
 from duotrack.tracking.batch import default_stack
 from duotrack.tracking.load import load_tracker
+from duotrack.tracking.missing import DEFAULT_POLICY
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.task import settle_kind
 
@@ -35,7 +36,8 @@ class Setup:
 
     `weights` None takes the package's; `batch` sequences advance together in each process; `workers` processes (CPU
     only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files; `modality` is what
-    the auxiliary frames show, `depth_colours` how depth is rendered.
+    the auxiliary frames show, `depth_colours` how depth is rendered; `missing` is the policy for a sensor that drops
+    out (`duotrack.tracking.missing`).
     """
 
     model: str
@@ -48,6 +50,7 @@ class Setup:
     integers: bool = False
     modality: Kind = "thermal"
     depth_colours: Colours = "bgr"
+    missing: str = DEFAULT_POLICY
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def run_benchmark(
     setup: Setup,
     *,
     dataset: str,
+    mask: str = "none",
     overwrite: bool = False,
     ranks: Ranks | None = None,
     watch: Callable[[Started | Event], None] = lambda event: None,
@@ -91,6 +95,7 @@ def run_benchmark(
         sequences: with names of their own; the first box of each starts its target, the others are not looked at.
         folder: the run's folder, `<out>/<tracker>/<dataset>`.
         dataset: the benchmark's name, noted in the run's record.
+        mask: what identifies the masks of missing modalities that lie on the sequences; noted as well.
         overwrite: replace what the folder holds.
         ranks: share the work between these processes, longest sequences first; all return the same outcome.
         watch: is told what this rank is to do, and every event.
@@ -101,7 +106,7 @@ def run_benchmark(
     """
     ranks = ranks or Ranks()
     folder = Path(folder)
-    setup, identity = _prepare(setup, dataset, ranks)
+    setup, identity = _prepare(setup, dataset, mask, ranks)
     lengths = {sequence.name: len(sequence) for sequence in sequences}
     if len(lengths) != len(sequences):
         raise InputError("two sequences have one name: their results would lie in one file")
@@ -144,7 +149,7 @@ def check_weights(model: str, weights: Path | None) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _prepare(setup: Setup, dataset: str, ranks: Ranks) -> tuple[Setup, Identity]:
+def _prepare(setup: Setup, dataset: str, mask: str, ranks: Ranks) -> tuple[Setup, Identity]:
     """Everything settled: a device of this rank's own, a number of workers, the weights, the elimination in effect."""
     weights = check_weights(setup.model, setup.weights)
     # frames come rendered from their sequences, so that trackers need not know what they show
@@ -170,6 +175,8 @@ def _prepare(setup: Setup, dataset: str, ranks: Ranks) -> tuple[Setup, Identity]
         stack=default_stack(device, setup.batch),
         integers=setup.integers,
         dataset=dataset,
+        mask=mask,
+        missing=setup.missing,
     )
     return settled, identity
 
@@ -191,6 +198,7 @@ def _load(setup: Setup) -> Callable[[], Tracker]:
         device=setup.device,
         precision=setup.precision,
         elimination=setup.elimination,
+        missing=setup.missing,
     )
 
 

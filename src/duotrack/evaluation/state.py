@@ -24,12 +24,17 @@ log = logging.getLogger(__name__)
 RUN_FILE = "run.json"
 
 
+_OLDER = {"mask": "none", "missing": "model"}
+"""What a record says that was written before these were known."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """What decides the boxes of a run, but for the data.
 
     `weights` is the SHA-256 of the file; `elimination` the one in effect; `device` "cpu" or "cuda"; `stack` samples in
-    one forward of the network; `integers` whether rows are truncated.
+    one forward of the network; `integers` whether rows are truncated; `mask` the SHA-256 of the masks of missing
+    modalities, "none" without; `missing` the policy for a sensor that drops out.
     """
 
     model: str
@@ -40,6 +45,8 @@ class Identity:
     stack: int
     integers: bool
     dataset: str
+    mask: str = "none"
+    missing: str = "model"
 
 
 def open_run(folder: Path, identity: Identity, data: Mapping[str, str], *, overwrite: bool = False) -> None:
@@ -90,7 +97,7 @@ def _read(path: Path, identity: Identity) -> dict[str, str]:
         content = json.loads(path.read_text(encoding="utf-8"))
         sequences = {str(name): str(mark) for name, mark in content["sequences"].items()}
         made_with = dict(content["made_with"])
-        old = {key: content[key] for key in asdict(identity)}
+        old = {key: (_OLDER | content)[key] for key in asdict(identity)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: not a run's record ({error!r}); choose another --out or replace it with --overwrite"

@@ -9,6 +9,11 @@ from duotrack.datasets.benchmarks import BENCHMARKS
 if TYPE_CHECKING:
     from duotrack.evaluation.metrics import Score
 
+PUBLISHED_MASKS = (
+    "Published numbers were made on masks of the benchmark's authors: they compare with results on those, not with "
+    "results on masks drawn here."
+)
+
 
 def benchmark_title(name: str) -> str:
     """A benchmark as papers write it."""

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from duotrack.datasets.patterns import PATTERNS
 from duotrack.evaluation.published import PublishedNumber
-from duotrack.evaluation.statements import longterm_protocol, partial, share, stated
+from duotrack.evaluation.statements import PUBLISHED_MASKS, longterm_protocol, partial, share, stated
 from duotrack.evaluation.table import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -60,6 +61,43 @@ def attribute_table(scores: Sequence["Score"], metric: Metric) -> Table:
         rows.append((name, max(rates.n for rates in found if rates), *(known(rates, metric) for rates in found)))
     title = f"{metric} by attribute"
     return Table(f"attributes_{metric}", title, columns, tuple(rows), stated(scores), best="row")
+
+
+def loss_table(scores: Sequence["Score"], metric: Metric, numbers: Sequence[PublishedNumber] = ()) -> Table:
+    """One row a pattern and a ratio of missing modalities, one column a tracker, then published ones by pattern."""
+    ordered = ranked(scores)
+    quoted = [number for number in numbers if number.patterns and metric != "NPR"]
+    columns = [Column("Lost"), Column("Sequences", "count"), *(Column(score.tracker, "rate") for score in ordered)]
+    columns += [Column(f"{number.tracker} ({number.sources[0].name})", "rate") for number in quoted]
+    rows: list[tuple[Cell, ...]] = []
+    for kind, name in losses(scores):
+        found = [score.groups.get(kind, {}).get(name) for score in ordered]
+        published = [_of_pattern(number, name, metric) for number in quoted]
+        most = max(rates.n for rates in found if rates)
+        rows.append((loss_title(kind, name), most, *(known(rates, metric) for rates in found), *published))
+    whole = [getattr(number, metric) for number in quoted]
+    most = max(score.sequences for score in ordered)
+    rows.append(("all", most, *(known(score, metric) for score in ordered), *whole))
+    title = f"{metric} by pattern and ratio of missing modalities"
+    note = f"{stated(scores)} {PUBLISHED_MASKS if quoted else ''}".strip()
+    return Table(f"missing_{metric}", title, tuple(columns), tuple(rows), note, best="row")
+
+
+def losses(scores: Sequence["Score"]) -> list[tuple[str, str]]:
+    """(kind, group) of all groups of sequences that any tracker was scored on: patterns, then ratios, in order."""
+    found = {(kind, name) for score in scores for kind, each in score.groups.items() for name in each}
+    patterns = [("pattern", pattern) for pattern in PATTERNS if ("pattern", pattern) in found]
+    return patterns + sorted(found.difference(patterns), key=lambda group: float(group[1]))
+
+
+def loss_title(kind: str, name: str) -> str:
+    """A pattern or ratio in words."""
+    return name.replace("_", " ") if kind == "pattern" else f"{float(name):.0%} of frames"
+
+
+def _of_pattern(number: PublishedNumber, name: str, metric: Metric) -> float | None:
+    found = number.patterns.get(name)
+    return None if found is None else float(getattr(found, metric))
 
 
 def sequence_table(scores: Sequence["Score"], metric: Metric, *, baseline: str | None = None) -> Table:

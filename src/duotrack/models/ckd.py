@@ -4,14 +4,14 @@ Two student branches meet only in elimination and in the fused head; in training
 run beside them. Behaviour: docs/specs/ckd.md, section 2.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from duotrack.models.attention import Block, instance_norm
+from duotrack.models.attention import instance_norm
+from duotrack.models.branch import NAMES, Branch, Pair, by_availability, in_order, in_sight, pick
 from duotrack.models.elimination import (
     MODES,
     elimination_score,
@@ -22,23 +22,6 @@ from duotrack.models.elimination import (
 )
 from duotrack.models.head import CenterHead
 from duotrack.models.outputs import HeadMaps, NetOutput
-
-Pair = tuple[Tensor | None, Tensor | None]
-_NAMES = ("rgb", "aux")
-
-
-class Branch(Protocol):
-    """What CKD asks of a backbone (`VisionTransformer`, `HieraBranch`)."""
-
-    dim: int
-    template_grid: int
-    search_grid: int
-    blocks: Sequence[Block]
-    norm: nn.LayerNorm
-
-    def embed(self, template: Tensor, search: Tensor, search_keep: Tensor | None = None) -> Tensor:
-        """Images to (B, template + search tokens, dim)."""
-        ...
 
 
 class CKD(nn.Module):
@@ -146,13 +129,8 @@ class CKD(nn.Module):
         self, template: Pair, search: Pair, available: tuple[str, ...], search_keep: Tensor | None
     ) -> "_Encoded":
         """Backbones of the modalities at hand, and of their teachers in training."""
-        crops = {
-            name: image for name, image in zip(_NAMES, search, strict=True) if image is not None and name in available
-        }
-        spare = next((image for image in template if image is not None), None)
-        if not crops or spare is None:
-            raise ValueError("both modalities are missing: at least one template and one search image are needed")
-        own = dict(zip(_NAMES, template, strict=True))
+        there, own = in_sight(template, search, available)
+        crops = {name: image for name, image in zip(NAMES, search, strict=True) if image is not None and name in there}
         streams = {name: self.students[name] for name in crops}
         if self.training and self.has_teachers:
             teachers: dict[str, Branch] = {"rgb": self.teacher_rgb, "aux": self.teacher_tir}  # type: ignore[dict-item]
@@ -160,10 +138,7 @@ class CKD(nn.Module):
         tokens = {}
         for stream, backbone in streams.items():
             name = stream.removeprefix("teacher_")
-            z = own[name]
-            tokens[stream] = backbone.embed(
-                spare if z is None else z, crops[name], search_keep if stream == name else None
-            )
+            tokens[stream] = backbone.embed(own[name], crops[name], search_keep if stream == name else None)
         return self._advance(streams, tokens)
 
     def _encode_mixed(
@@ -172,28 +147,22 @@ class CKD(nn.Module):
         """Samples that have the same modalities go together; fused features come back in the batch's order."""
         if self.training and self.has_teachers:
             raise ValueError("the training form needs both modalities of every sample: fill absent images in first")
-        if not present.any(dim=1).all():
-            raise ValueError("both modalities are missing in a sample of the batch")
         both = _Encoded({}, {}, {})
         parts, order = [], []
-        for names in (("rgb", "aux"), ("rgb",), ("aux",)):
-            wanted = torch.tensor([name in names for name in _NAMES], device=present.device)
-            index = (present == wanted).all(dim=1).nonzero()[:, 0]
-            if len(index) == 0:
-                continue
+        for names, index in by_availability(present):
             keep = None if search_keep is None else search_keep[index]
-            encoded = self._encode(_pick(template, index), _pick(search, index), names, keep)
+            encoded = self._encode(pick(template, index), pick(search, index), names, keep)
             both = encoded if len(names) == 2 else both
             parts.append(_fuse(encoded.final))
             order.append(index)
-        return both, torch.cat(parts)[torch.cat(order).argsort()]
+        return both, in_order(parts, order)
 
     def _advance(self, streams: dict[str, Branch], tokens: dict[str, Tensor]) -> "_Encoded":
         """All streams through all blocks, one block at a time, so that elimination sees both modalities."""
         student = next(iter(streams.values()))
         z, total = student.template_grid**2, student.search_grid**2
         centre = template_centre(student.template_grid)
-        kept: dict[str, list[Tensor]] = {name: [] for name in streams if name in _NAMES}
+        kept: dict[str, list[Tensor]] = {name: [] for name in streams if name in NAMES}
         blocks: dict[str, list[Tensor]] = {name: [] for name in streams} if self.training else {}
         for i in range(len(student.blocks)):
             eliminates = self.elimination != "none" and i in self.stages
@@ -243,10 +212,5 @@ class _Encoded:
 
 def _fuse(final: dict[str, Tensor]) -> Tensor:
     """Students' tokens side by side, RGB first; a missing modality takes the other's features."""
-    there = [final[name] for name in _NAMES if name in final]
+    there = [final[name] for name in NAMES if name in final]
     return torch.cat([there[0], there[-1]], dim=-1)
-
-
-def _pick(pair: Pair, index: Tensor) -> Pair:
-    rgb, aux = pair
-    return None if rgb is None else rgb[index], None if aux is None else aux[index]

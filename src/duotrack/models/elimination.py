@@ -1,8 +1,8 @@
 """Dropping search tokens that a template token does not look at.
 
 Candidate elimination comes from OSTrack (Ye et al., ECCV 2022), its multi-modal form from CKD (ACM MM 2024); rules in
-docs/specs/ckd.md, sections 1.4 and 2.5. Kept tokens stay in raster order: blocks do not care about order and the final
-scatter restores places, so this changes results by no more than rounding.
+docs/specs/ckd.md, sections 1.4 and 2.5. Kept tokens stay in raster order unless asked otherwise: blocks do not care
+about order and the final scatter restores places, so this changes results by no more than rounding.
 """
 
 import math
@@ -31,13 +31,18 @@ def elimination_score(rows: list[Tensor]) -> Tensor:
     return torch.stack(rows).amax(dim=0).mean(dim=1)
 
 
-def keep_best(score: Tensor, ratio: float) -> Tensor | None:
-    """Indices (B, k) int64, ascending, of the ceil(ratio * S) best of (B, S) scores; None when all would stay."""
+def keep_best(score: Tensor, ratio: float, *, by_score: bool = False) -> Tensor | None:
+    """Indices (B, k) int64 of the ceil(ratio * S) best of (B, S) scores; None when all would stay.
+
+    Ascending, or with `by_score` the best one first (docs/specs/ipl.md, section 2.4): blocks do not care, a loss that
+    compares tokens of two streams by rank does.
+    """
     total = score.shape[1]
     count = math.ceil(ratio * total)
     if count >= total:
         return None
-    return score.topk(count, dim=1, sorted=False).indices.sort(dim=1).values
+    best = score.topk(count, dim=1, sorted=by_score).indices
+    return best if by_score else best.sort(dim=1).values
 
 
 def take_search(tokens: Tensor, template: int, kept: Tensor) -> Tensor:

@@ -66,21 +66,22 @@ class HieraStem(nn.Module):
             ]
         )
 
-    def forward(self, images: list[Tensor]) -> list[Tensor]:
+    def forward(self, images: list[Tensor], *, patches: nn.Module | None = None) -> list[Tensor]:
         """Stacks of square images (B, 3, S, S), S a multiple of 32 -> for each (B, (S/16)^2, 4 dim) in raster order.
 
-        All windows of all images share one pass: no window sees another.
+        All windows of all images share one pass: no window sees another. `patches`: a patch embedding in place of the
+        stem's own.
         """
-        windows = [self._windows(image) for image in images]
+        windows = [self._windows(image, self.patch_embed if patches is None else patches) for image in images]
         tokens = torch.cat(windows)
         for block in self.blocks:
             tokens = block(tokens)
         parts = torch.split(tokens, [part.shape[0] for part in windows])
         return [_raster(part, image.shape[-1] // WINDOW) for part, image in zip(parts, images, strict=True)]
 
-    def _windows(self, image: Tensor) -> Tensor:
+    def _windows(self, image: Tensor, patches: nn.Module) -> Tensor:
         """(B, 3, S, S) -> (B * windows, 64, dim), tokens of a window ordered (finest 2x2, next 2x2, coarsest 2x2)."""
-        cells = self.patch_embed["proj"](image)
+        cells = patches.get_submodule("proj")(image)
         b, c, h, w = cells.shape
         where = F.interpolate(self.pos_embed, size=(h, w), mode="bicubic")
         where = where + self.pos_embed_window.tile(1, 1, h // 8, w // 8)
@@ -135,9 +136,16 @@ class HieraBranch(nn.Module):
             nn.init.trunc_normal_(embedding, std=0.02)
         self.apply(init_transformer)
 
-    def embed(self, template: Tensor, search: Tensor, search_keep: Tensor | None = None) -> Tensor:
+    @property
+    def patches(self) -> nn.Module:
+        """The stem's patch embedding."""
+        return self.stem.patch_embed
+
+    def embed(
+        self, template: Tensor, search: Tensor, search_keep: Tensor | None = None, *, patches: nn.Module | None = None
+    ) -> Tensor:
         """As `VisionTransformer.embed`, through the stem."""
-        z, x = self.stem([template, search])
+        z, x = self.stem([template, search], patches=patches)
         if search_keep is not None:
             x = x * search_keep.unsqueeze(-1).to(x.dtype)
         return torch.cat([z + self.pos_embed_z, x + self.pos_embed_x], dim=1)

@@ -63,19 +63,28 @@ class VisionTransformer(nn.Module):
             nn.init.trunc_normal_(embedding, std=0.02)
         self.apply(init_transformer)
 
-    def embed(self, template: Tensor, search: Tensor, search_keep: Tensor | None = None) -> Tensor:
+    @property
+    def patches(self) -> nn.Module:
+        """The patch embedding."""
+        return self.patch_embed
+
+    def embed(
+        self, template: Tensor, search: Tensor, search_keep: Tensor | None = None, *, patches: nn.Module | None = None
+    ) -> Tensor:
         """Images to tokens with positions, template first.
 
         Args:
             template: (B, 3, T, T) normalised. search: (B, 3, S, S) normalised.
             search_keep: (B, search tokens) bool; False tokens become zero before their position is added (masked
                 modelling, docs/specs/ckd.md, section 2.3).
+            patches: a patch embedding in place of its own.
 
         Returns:
             (B, template tokens + search tokens, dim).
         """
-        z = self.patch_embed(template) + self.pos_embed_z
-        x = self.patch_embed(search)
+        patches = self.patch_embed if patches is None else patches
+        z = patches(template) + self.pos_embed_z
+        x = patches(search)
         if search_keep is not None:
             x = x * search_keep.unsqueeze(-1).to(x.dtype)
         return torch.cat([z, x + self.pos_embed_x], dim=1)

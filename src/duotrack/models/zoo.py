@@ -10,8 +10,10 @@ from torch import nn
 from duotrack.errors import InputError, nearest
 from duotrack.models.ckd import CKD
 from duotrack.models.elimination import MODES
-from duotrack.models.head import CenterHead
+from duotrack.models.head import CenterHead, FrozenNorm
 from duotrack.models.hiera import HieraBranch
+from duotrack.models.ipl import ELIMINATIONS as IPL_ELIMINATIONS
+from duotrack.models.ipl import IPL
 from duotrack.models.patrack import AdaptedBlock, PATrack
 from duotrack.models.vit import VisionTransformer
 
@@ -91,6 +93,27 @@ def build_patrack_base(*, elimination: str = "none", drop_path: float = 0.1, rou
     )
 
 
+def build_ipl_base(*, elimination: str = "ce", drop_path: float = 0.1, frozen_norm: bool = True) -> IPL:
+    """IPL as published: one ViT-B/16 for both modalities, template 128, search 256; stage 1 trains the head's norms."""
+    return IPL(
+        branch=partial(VisionTransformer, drop_path=drop_path),
+        head=lambda inputs: CenterHead(inputs=inputs, norm=partial(FrozenNorm, frozen=frozen_norm)),
+        elimination=elimination,
+    )
+
+
+def build_ipl_tiny(*, elimination: str = "none", drop_path: float = 0.0, frozen_norm: bool = True) -> IPL:
+    """IPL on the backbone and with the head of ckd-tiny."""
+    return IPL(
+        branch=partial(HieraBranch, drop_path=drop_path),
+        head=lambda inputs: CenterHead(
+            inputs=inputs, channels=128, squeeze=192, norm=partial(FrozenNorm, frozen=frozen_norm)
+        ),
+        elimination=elimination,
+        stages=(1, 3),
+    )
+
+
 MODELS: dict[str, ModelSpec] = {
     "ckd-base": ModelSpec(
         name="ckd-base",
@@ -119,6 +142,24 @@ MODELS: dict[str, ModelSpec] = {
         elimination="none",
         eliminations=("none",),
         kinds=("thermal", "depth", "event"),
+    ),
+    "ipl-base": ModelSpec(
+        name="ipl-base",
+        method="ipl",
+        summary="IPL as published (IJCV 2024): one shared ViT-B, invertible prompters stand in for a missing modality",
+        build=build_ipl_base,
+        geometry=Geometry(template_size=128, search_size=256),
+        elimination="ce",
+        eliminations=IPL_ELIMINATIONS,
+    ),
+    "ipl-tiny": ModelSpec(
+        name="ipl-tiny",
+        method="ipl",
+        summary="IPL on the backbone of ckd-tiny, to train and try on a laptop CPU; no weights in the package",
+        build=build_ipl_tiny,
+        geometry=Geometry(template_size=96, search_size=192),
+        elimination="none",
+        eliminations=IPL_ELIMINATIONS,
     ),
 }
 

@@ -44,18 +44,16 @@ def update_together(trackers: Sequence[Tracker], frames: Sequence[Frame], *, sta
     return answer_together(trackers, questions, stack=stack)
 
 
-def answer_together(
-    trackers: Sequence[Tracker], questions: Sequence[Question | None], *, stack: int
-) -> list[TrackResult]:
+def answer_together(trackers: Sequence[Tracker], questions: Sequence[Question], *, stack: int) -> list[TrackResult]:
     """The rest of `update_together` for questions that `Tracker.ask` gave."""
     peaks: list[Peak | None] = [None] * len(questions)
     groups: dict[tuple[Modality, ...], list[int]] = {}
     for index, question in enumerate(questions):
-        if question is not None:
+        if question.available:
             groups.setdefault(question.available, []).append(index)
-    for indices in groups.values():  # samples that have the same modalities go together
+    for indices in groups.values():  # samples that show the same modalities go together
         for chunk in (indices[start : start + stack] for start in range(0, len(indices), stack)):
-            asked = [question for index in chunk if (question := questions[index]) is not None]
+            asked = [questions[index] for index in chunk]
             tracker = trackers[chunk[0]]
             found = [tracker.look(asked[0])] if stack == 1 else _look(tracker, asked, stack)
             for index, peak in zip(chunk, found, strict=True):

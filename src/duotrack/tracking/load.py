@@ -7,6 +7,7 @@ from duotrack.errors import InputError, nearest
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.torch_backend import prepare, resolve_device
+from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.build import build_net
@@ -25,6 +26,7 @@ def load_tracker(
     elimination: str | None = None,
     modality: Kind | None = None,
     depth_colours: Colours = "bgr",
+    missing: str = DEFAULT_POLICY,
     **thresholds: float | None,
 ) -> Tracker:
     """Build a tracker by the name of its model.
@@ -39,6 +41,8 @@ def load_tracker(
         modality: what the auxiliary frames show: "thermal", "depth" (16 bits, millimetres) or "event"; None takes what
             the weights were trained on, as far as they say, else thermal.
         depth_colours: order of the channels of depth that the tracker renders; "bgr" for published checkpoints.
+        missing: what to do about a sensor that drops out: "model" (the network's own means), "zeros", "copy",
+            "hold-frame" or "hold-box"; see `duotrack.tracking.missing`.
         **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the default.
 
     Raises:
@@ -49,6 +53,7 @@ def load_tracker(
     if backend not in BACKENDS:
         raise InputError(f"no backend is called {backend!r}{nearest(backend, list(BACKENDS))}")
     rule = state_rule(**thresholds)
+    policy = missing_policy(missing)
     kind = settle_kind(spec, weights, modality, colours=depth_colours)
     where = resolve_device(device, precision)
     net = prepare(build_net(name, weights=weights, elimination=elimination), device=where, precision=precision)
@@ -57,6 +62,7 @@ def load_tracker(
         geometry=spec.geometry,
         calibration=spec.calibration,
         rule=rule,
+        missing=policy,
         device=where,
         kind=kind,
         depth_colours=depth_colours,

@@ -19,6 +19,7 @@ from duotrack.models.zoo import Geometry
 from duotrack.tracking.crop import crop_square
 from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
+from duotrack.tracking.missing import Images, Past, Policy, remember, shown_instead
 from duotrack.tracking.preprocess import to_tensor
 from duotrack.tracking.state import Memory, StateRule, calibrate, step
 
@@ -37,19 +38,22 @@ class Network(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What a tracker asks its network about one frame that has at least one image.
+    """What a tracker asks its network about one frame.
 
-    `template` as the network reads it; `search` (S, S, 3) uint8 crops of (rgb, aux), None where that one is missing;
-    `resize_factor` of the crops.
+    `template` as the network reads it; `search` (S, S, 3) uint8 crops of what it is shown for (rgb, aux), None where
+    it is shown nothing; `resize_factor` of the crops; `present` the modalities that the frame itself had; `past` what
+    the sensors have given up to this frame.
     """
 
     template: Pair
-    search: tuple[Image | None, Image | None]
+    search: Images
     resize_factor: float
+    present: tuple[Modality, ...]
+    past: Past
 
     @property
     def available(self) -> tuple[Modality, ...]:
-        """The modalities that the search region has."""
+        """The modalities that the search region has; none: there is nothing to ask, and the box is held."""
         return available_modalities(*self.search)
 
 
@@ -61,6 +65,7 @@ class _Target:
     size: tuple[int, int]
     box: NDArray[np.float64]
     memory: Memory
+    past: Past
 
 
 class Tracker:
@@ -71,6 +76,7 @@ class Tracker:
         geometry: sizes and factors of its crops.
         calibration: (slope, intercept) from the raw score to the confidence; see `duotrack.tracking.state`.
         rule: when the state changes.
+        missing: what to do about a sensor that drops out; see `duotrack.tracking.missing`.
         device: where crops are sent.
         kind: what aux shows: "thermal", "depth" ((H, W) uint16 millimetres, or rendered already) or "event".
         depth_colours: order of the channels of depth that is rendered here, see `duotrack.depth`.
@@ -83,6 +89,7 @@ class Tracker:
         geometry: Geometry,
         calibration: tuple[float, float] = (1.0, 0.0),
         rule: StateRule | None = None,
+        missing: Policy = "model",
         device: torch.device | str = "cpu",
         kind: Kind = "thermal",
         depth_colours: Colours = "bgr",
@@ -91,6 +98,7 @@ class Tracker:
         self.geometry = geometry
         self.calibration = calibration
         self.rule = rule or StateRule()
+        self.missing: Policy = missing
         self.device = torch.device(device)
         self.kind: Kind = kind
         self.depth_colours: Colours = depth_colours
@@ -106,6 +114,7 @@ class Tracker:
             geometry=self.geometry,
             calibration=self.calibration,
             rule=self.rule,
+            missing=self.missing,
             device=self.device,
             kind=self.kind,
             depth_colours=self.depth_colours,
@@ -134,13 +143,14 @@ class Tracker:
             raise InputError("both images are missing (None): the first frame needs rgb, aux or both")
         start = check_box(box, *size)
         crops, _ = _crops(rgb, aux, start, self.geometry.template_factor, self.geometry.template_size)
-        self._target = _Target(self._tensors(crops), size, start, Memory())
+        past = remember(self.missing, (rgb, aux), Past())
+        self._target = _Target(self._tensors(crops), size, start, Memory(), past)
         return TrackResult(start.copy(), 1.0, "tracking", available_modalities(rgb, aux))
 
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
         """Find the target in the next frame.
 
-        With one image missing the network works with the other; with both missing the box is held, the score is 0.
+        With one image missing it does what `missing` says; with both missing the box is held, the score is 0.
 
         Args:
             rgb, aux: as in `init`, of the same size as there.
@@ -149,10 +159,10 @@ class Tracker:
             InputError: called before `init`, or images that cannot be used.
         """
         question = self.ask(rgb, aux)
-        return self.answer(question, None if question is None else self.look(question))
+        return self.answer(question, self.look(question) if question.available else None)
 
-    def ask(self, rgb: Image | None, aux: Image | None) -> Question | None:
-        """The first third of `update`: where to look in the next frame; None when both images are missing.
+    def ask(self, rgb: Image | None, aux: Image | None) -> Question:
+        """The first third of `update`: where to look in the next frame.
 
         Nothing of the target changes. `look` and `answer` are the others; `duotrack.tracking.batch` puts the questions
         of many trackers to the network at once.
@@ -165,19 +175,19 @@ class Tracker:
         target = self._target
         rgb, aux = self._check(rgb, aux)
         size = frame_size(rgb, aux)
-        if size is None:
-            return None
-        if size != target.size:
+        if size is not None and size != target.size:
             raise InputError(
                 f"the frame is {size[1]}x{size[0]} pixels, the one at init was {target.size[1]}x{target.size[0]}: "
                 "keep the size, or call init again"
             )
-        search, resize_factor = _crops(rgb, aux, target.box, self.geometry.search_factor, self.geometry.search_size)
-        return Question(target.template, search, resize_factor)
+        shown = shown_instead(self.missing, (rgb, aux), target.past)
+        search, resize_factor = _crops(*shown, target.box, self.geometry.search_factor, self.geometry.search_size)
+        past = remember(self.missing, (rgb, aux), target.past)
+        return Question(target.template, search, resize_factor, available_modalities(rgb, aux), past)
 
     @torch.inference_mode()
     def look(self, question: Question) -> Peak:
-        """The second third of `update`: the network's answer."""
+        """The second third of `update`: the network's answer to a question that has something to look at."""
         search = self._tensors(question.search)
         maps = self.net(template=question.template, search=search, available=question.available)
         return self.peaks(maps)[0]
@@ -189,14 +199,14 @@ class Tracker:
             self._window = hann_window(height, width).to(maps.score_map.device)
         return find_peaks(maps, self._window)
 
-    def answer(self, question: Question | None, peak: Peak | None) -> TrackResult:
-        """The last third of `update`: follow what was found; the box is held where there was no question."""
+    def answer(self, question: Question, peak: Peak | None) -> TrackResult:
+        """The last third of `update`: follow what was found; the box is held where nothing was looked at."""
         target = self._target
         assert target is not None, "ask comes first"
-        box, score = (target.box, 0.0) if question is None or peak is None else self._found(target, question, peak)
+        box, score = (target.box, 0.0) if peak is None else self._found(target, question, peak)
         memory, state = step(self.rule, target.memory, score)
-        self._target = _Target(target.template, target.size, box, memory)
-        return TrackResult(box.copy(), score, state, () if question is None else question.available)
+        self._target = _Target(target.template, target.size, box, memory, question.past)
+        return TrackResult(box.copy(), score, state, question.present)
 
     def _found(self, target: _Target, question: Question, peak: Peak) -> tuple[NDArray[np.float64], float]:
         """Box in the frame and calibrated score."""
@@ -209,20 +219,19 @@ class Tracker:
         found = map_back(peak.box, target.box, size=size, resize_factor=question.resize_factor)
         return clip_xywh(found, *target.size), calibrate(peak.score, self.calibration)
 
-    def _tensors(self, crops: tuple[Image | None, Image | None]) -> Pair:
+    def _tensors(self, crops: Images) -> Pair:
         rgb, aux = (None if crop is None else to_tensor(crop, self.device) for crop in crops)
         return rgb, aux
 
 
 def _crops(
     rgb: Image | None, aux: Image | None, box: NDArray[np.float64], factor: float, size: int
-) -> tuple[tuple[Image | None, Image | None], float]:
-    """The same square of both images, (size, size, 3), and its resize factor."""
+) -> tuple[Images, float]:
+    """The same square of both images, (size, size, 3), and its resize factor; 1 where there is no image."""
     rgb_crop, aux_crop = (None if image is None else crop_square(image, box, factor, size) for image in (rgb, aux))
     either = rgb_crop or aux_crop
-    assert either is not None, "callers have at least one image"
     images = (None if rgb_crop is None else rgb_crop.image, None if aux_crop is None else aux_crop.image)
-    return images, either.resize_factor
+    return images, 1.0 if either is None else either.resize_factor
 
 
 class MultiTracker:

@@ -4,13 +4,14 @@ Defaults are the released values. What the release does not have is off by defau
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duotrack.frames import Image
+from duotrack.frames import Image, Modality
 from duotrack.tracking.preprocess import MEAN, STD
 
 
@@ -62,7 +63,13 @@ class Augmentation(BaseModel):
         default=2.0, gt=1, description="The gamma is between 1 / this and this, uniform in its logarithm."
     )
     drop_modality: float = Field(
-        default=0.0, ge=0, le=1, description="Probability that a pair with both modalities loses one."
+        default=0.0, ge=0, le=1, description="Probability that a pair with both modalities loses one of them."
+    )
+    drop_rgb: float = Field(default=0.5, ge=0, le=1, description="Share of these losses that RGB suffers.")
+    drop_as: Literal["absent", "zeros", "copy"] = Field(
+        default="absent",
+        description="What the network sees of the loss. absent: it is told, and treats it as in tracking; zeros, copy: "
+        "a search crop that is black, or the other modality's, for tracking with the policy of that name.",
     )
 
 
@@ -107,6 +114,13 @@ def draw_light(rng: np.random.Generator, augmentation: Augmentation) -> Light:
     """Draw brightness and mirroring for one group of crops."""
     factor = rng.uniform(1 - augmentation.brightness, 1 + augmentation.brightness)
     return Light(float(factor), bool(rng.random() < augmentation.crop_flip))
+
+
+def draw_lost(rng: np.random.Generator, augmentation: Augmentation) -> Modality | None:
+    """Draw whether a pair loses a modality, and which."""
+    if rng.random() >= augmentation.drop_modality:
+        return None
+    return "rgb" if rng.random() < augmentation.drop_rgb else "aux"
 
 
 def finish(crop: Image, light: Light) -> NDArray[np.float32]:

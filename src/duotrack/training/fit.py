@@ -12,14 +12,14 @@ from torch import nn
 
 from duotrack.errors import InputError
 from duotrack.models.parameters import unused_parts
-from duotrack.models.zoo import elimination_of, model_spec
+from duotrack.models.zoo import MODELS, elimination_of, model_spec
 from duotrack.training import folder
 from duotrack.training.callbacks import AtomicCheckpoints
 from duotrack.training.data import Folders, describe, hold_out, open_folders, training_pairs, validation_pairs
 from duotrack.training.methods.table import method_of
 from duotrack.training.module import TrackerModule
 from duotrack.training.optimise import Group, split_parameters
-from duotrack.training.pairs import Source
+from duotrack.training.pairs import Source, lacks_one
 from duotrack.training.recipe import Recipe
 from duotrack.training.stream import HeldOut, Plan, RunSampler, first_hand, make_loader, make_plan
 from duotrack.training.summary import say, summarise
@@ -147,6 +147,7 @@ def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
             devices=run.devices,
             check=checks is not None,
             start=run.start,
+            uneven=recipe.data.augmentation.drop_modality > 0 or any(lacks_one(source) for source in run.train),
         )
         try:
             trainer.fit(
@@ -178,9 +179,11 @@ def build_network(recipe: Recipe, *, load: bool = True) -> nn.Module:
             f"no checkpoint to start from: {frozen} stay random for good; --set model.weights=FILE, or freeze=[]"
         )
     if load and settings.weights is not None:
-        source = packaged_weights(spec) if settings.weights == "packaged" else Path(settings.weights)
+        named = spec if settings.weights == "packaged" else MODELS.get(settings.weights)
+        source = Path(settings.weights) if named is None else packaged_weights(named)
         if source is None:
-            raise InputError(f"the package holds no weights of {spec.name}; name a file with --set model.weights=FILE")
+            assert named is not None  # else the source is a path
+            raise InputError(f"the package holds no weights of {named.name}; name a file with --set model.weights=FILE")
         checkpoint = read_checkpoint(source, teachers=teachers)
         fitted = fit_keys(checkpoint, settings.name, teachers=teachers)
         if settings.requires == "trained" and not fitted.trained:

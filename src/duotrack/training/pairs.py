@@ -21,6 +21,7 @@ from duotrack.training.augmentation import (
     Jitter,
     damage,
     draw_light,
+    draw_lost,
     finish,
     jitter_box,
     mirror,
@@ -143,8 +144,9 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         present = [m for m in template.available if m in search.available]
         if not present:
             return f"{name}: no modality can be read in both frames"
-        if len(present) == 2 and rng.random() < self.augmentation.drop_modality:
-            present = [present[int(rng.integers(2))]]
+        lost = draw_lost(rng, self.augmentation) if len(present) == 2 else None
+        absent = self.augmentation.drop_as == "absent"
+        present = [modality for modality in present if modality != lost or not absent]
         templates = [getattr(template, modality) for modality in present]
         searches = [getattr(search, modality) for modality in present]
         if rng.random() < self.augmentation.grey:
@@ -170,6 +172,10 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             box_in_crop(search_box, around, search_crops[0].resize_factor, shape.search_size),
         )
         groups = [[c.image for c in template_crops], [c.image for c in search_crops]]
+        if lost is not None and not absent:
+            search_group, place = groups[1], present.index(lost)
+            dark = np.zeros_like(search_group[place])
+            search_group[place] = dark if self.augmentation.drop_as == "zeros" else search_group[1 - place]
         masks = (_padding(template_crops[0]), _padding(search_crops[0]))
         if len(present) == 1 and rng.random() < self.synthesis.probability:
             other = MODALITIES[1 - MODALITIES.index(present[0])]
@@ -197,6 +203,11 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         }
         stack = np.stack([done.get(modality, done[present[0]]) for modality in MODALITIES])
         return torch.from_numpy(stack), mirror_crop_box(box) if light.mirrored else box
+
+
+def lacks_one(source: Source) -> bool:
+    """Whether a sequence of the source lacks a modality, everywhere or in some frames."""
+    return any(s.rgb is None or s.aux is None or (s.mask is not None and not s.mask.all()) for s in source.sequences)
 
 
 def _usable(source: Source, sampling: Sampling) -> Source:

@@ -28,7 +28,8 @@ class ModelSettings(Settings):
     drop_path: float = Field(default=0.1, ge=0, lt=1, description="stochastic-depth rate of the last block")
     weights: str | None = Field(
         default=None,
-        description="checkpoint to start from, any that `weights inspect` knows; `packaged`: ours",
+        description="checkpoint to start from, any that `weights inspect` knows; `packaged`, or another model's name: "
+        "what the package holds of it",
     )
     requires: Literal["nothing", "weights", "trained"] = Field(
         default="nothing", description="what the checkpoint must be: anything, given, or a trained one of this model"

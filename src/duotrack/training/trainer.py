@@ -40,7 +40,15 @@ def choose_accelerator(device: Device, devices: int, precision: str) -> Literal[
 
 
 def make_trainer(
-    recipe: Recipe, plan: Plan, out: Path, *, accelerator: str, devices: int, check: bool, start: int = 0
+    recipe: Recipe,
+    plan: Plan,
+    out: Path,
+    *,
+    accelerator: str,
+    devices: int,
+    check: bool,
+    start: int = 0,
+    uneven: bool = False,
 ) -> pl.Trainer:
     """A trainer that writes into `out`.
 
@@ -52,6 +60,7 @@ def make_trainer(
         devices: processes; more than one train by DDP (gloo between CPUs, NCCL between GPUs).
         check: whether there are held-out pairs.
         start: batches that a resumed run has seen.
+        uneven: samples may lack a modality, so that a step may leave some trained parameter without gradient.
     """
     bar = sys.stdout.isatty()
     every = max(1, min(round(recipe.validation.every_epochs * plan.batches_per_epoch), plan.batches))
@@ -59,7 +68,7 @@ def make_trainer(
     return pl.Trainer(
         accelerator=accelerator,
         devices=devices,
-        strategy="ddp" if devices > 1 else "auto",  # every trained parameter takes part in every step
+        strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true" if uneven else "ddp",
         precision=_PRECISIONS[recipe.precision],
         max_epochs=1,  # the stream holds all epochs
         val_check_interval=every if check else None,

@@ -33,12 +33,14 @@ def zoom_factor(size: tuple[int, int], panels: int = 1) -> float:
 def draw_pair(pair: FramePair, results: Sequence[TrackResult], *, size: tuple[int, int], sides: Sequence[str]) -> Image:
     """One picture of a frame: a panel for each of `sides` ("rgb", "aux"), with what was tracked drawn on it.
 
-    `size` is (width, height) of the frames; a modality that is missing becomes a dark panel that says so. Both
-    dimensions of the (H, W, 3) uint8 RGB picture are even.
+    `size` is (width, height) of the frames; a modality that is missing becomes a dark panel that says so, and why
+    where the pair's notes ("aux: frozen, ...") do. Both dimensions of the (H, W, 3) uint8 RGB picture are even.
     """
     factor = zoom_factor(size, len(sides))
     images = {"rgb": pair.rgb, "aux": pair.aux}
-    panels = [draw_panel(images[side], results, size=size, factor=factor, title=side) for side in sides]
+    notes = {side: [note for note in pair.notes if note.startswith((f"{side}: ", f"{side} "))] for side in sides}
+    why = {side: "; ".join(note.partition(": ")[2] for note in said) for side, said in notes.items()}
+    panels = [draw_panel(images[side], results, size=size, factor=factor, title=side, note=why[side]) for side in sides]
     picture = np.concatenate(panels, axis=1)
     _label(picture, f"frame {pair.index}", (0, picture.shape[0]), _unit(panels[0]), background=_BLACK, above=True)
     height, width = picture.shape[:2]
@@ -46,9 +48,16 @@ def draw_pair(pair: FramePair, results: Sequence[TrackResult], *, size: tuple[in
 
 
 def draw_panel(
-    image: Image | None, results: Sequence[TrackResult], *, size: tuple[int, int], factor: float, title: str
+    image: Image | None,
+    results: Sequence[TrackResult],
+    *,
+    size: tuple[int, int],
+    factor: float,
+    title: str,
+    note: str = "",
 ) -> Image:
-    """One modality, scaled by `factor`, with the boxes of all objects; None becomes a dark panel saying "no signal"."""
+    """One modality, scaled by `factor`, with the boxes of all objects; None becomes a dark panel saying "no signal" and
+    `note`."""
     width, height = (max(2, round(side * factor)) for side in size)
     if image is None:
         panel = np.full((height, width, 3), _PANEL, np.uint8)
@@ -60,7 +69,8 @@ def draw_panel(
         name = f"{number} " if len(results) > 1 else ""
         _draw_box(panel, result, f"{name}{result.state} {result.score:.2f}", factor, unit)
     if image is None:
-        _centred(panel, "no signal", unit)
+        _centred(panel, "no signal", unit, scale=0.9)
+        _centred(panel, note, unit, scale=0.5, below=1.4)
     _label(panel, title, (0, 0), unit, background=_BLACK)
     return panel
 
@@ -106,8 +116,12 @@ def _label(
     cv2.putText(panel, text, (left + pad, top + pad + height), _FONT, scale, ink, thick, cv2.LINE_AA)
 
 
-def _centred(panel: Image, text: str, unit: float) -> None:
-    scale, thick = 0.9 * unit, max(1, round(1.5 * unit))
+def _centred(panel: Image, text: str, unit: float, *, scale: float, below: float = 0.0) -> None:
+    """Grey text in the middle, or `below` it by so many lines of the usual size; made smaller where it is too long."""
+    scale, thick = scale * unit, max(1, round(1.5 * unit))
     (width, height), _ = cv2.getTextSize(text, _FONT, scale, thick)
-    at = ((panel.shape[1] - width) // 2, (panel.shape[0] + height) // 2)
+    if width > 0.9 * panel.shape[1]:
+        scale, thick = scale * 0.9 * panel.shape[1] / width, 1
+        (width, height), _ = cv2.getTextSize(text, _FONT, scale, thick)
+    at = ((panel.shape[1] - width) // 2, (panel.shape[0] + height) // 2 + round(below * 22 * unit))
     cv2.putText(panel, text, at, _FONT, scale, (150, 150, 160), thick, cv2.LINE_AA)

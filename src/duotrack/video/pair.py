@@ -31,9 +31,10 @@ UNKNOWN_RATE_TOLERANCE = 0.02
 class PairedSource:
     """Two streams in step, or one alone: iterate over `FramePair`, once.
 
-    `fps` is the frame rate where known, `length` the number of pairs where known in advance, `size` (width, height) of
-    every image, `sides` the modalities that there are, `live` whether frames arrive in real time (and old ones are
-    dropped). Close it, or use it as a context manager: files, cameras and threads are released also after an error.
+    `fps` is the frame rate where known, `length` the number of pairs where known in advance, `exact` whether that is a
+    count and no estimate, `size` (width, height) of every image, `sides` the modalities that there are, `live` whether
+    frames arrive in real time (and old ones are dropped). Close it, or use it as a context manager: files, cameras and
+    threads are released also after an error.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PairedSource:
         self.length = length
         self.size = next(iter(self._streams.values())).size
         self.sides: tuple[Modality, ...] = available_modalities(rgb, aux)
+        self.exact = length is not None and all(isinstance(s, Stream) and s.exact for s in self._streams.values())
         self.live = any(isinstance(stream, LiveStream) for stream in self._streams.values())
         self._pairs = self._number()
 

@@ -1,5 +1,6 @@
 """From what a user writes (a path, a camera number, an address) to streams in step."""
 
+import logging
 import re
 import threading
 from contextlib import ExitStack
@@ -10,11 +11,13 @@ from duotrack.errors import InputError
 from duotrack.frames import Kind
 from duotrack.images import SUFFIXES, RgbConverter
 from duotrack.thermal16 import Thermal16
-from duotrack.video.folder import open_folder
+from duotrack.video.folder import image_files, joint_numbering, numbering, open_folder
 from duotrack.video.live import SCHEMES, Live, LiveStream
 from duotrack.video.pair import LengthMismatch, PairedSource, Sync, pair
 from duotrack.video.stream import Stream, prefetched
 from duotrack.video.video import Truncated, open_video
+
+log = logging.getLogger(__name__)
 
 MAX_FPS = 1000
 """Faster image folders than this are a mistyped number, and no player shows them."""
@@ -34,6 +37,7 @@ def open_source(
     depth_colours: Colours = "bgr",
     thermal: Thermal16 | None = None,
     live: Live | None = None,
+    missing_files: bool = False,
     prefetch: int = 4,
 ) -> PairedSource:
     """Open one stream or two in step; use the result as a context manager and iterate over its `FramePair`s.
@@ -53,6 +57,8 @@ def open_source(
         depth_colours: order of the channels of rendered depth; "bgr" for published checkpoints.
         thermal: how 16-bit grey becomes 8-bit, except depth.
         live: time limits and reconnection of live streams.
+        missing_files: in folders of numbered images a number that is not there is a frame without an image, instead of
+            shifting all that follow.
         prefetch: frames decoded ahead in a background thread, per recorded stream; 0 for none.
 
     Raises:
@@ -62,9 +68,10 @@ def open_source(
     if fps is not None and not 0 < fps <= MAX_FPS:
         raise InputError(f"a frame rate of {fps:g} makes no video; give --fps between 0 and {MAX_FPS}")
     changed = threading.Condition()
+    numbers = joint_numbering(_numbering(rgb), _numbering(aux)) if missing_files else (None, None)
     with ExitStack() as opened:
         streams: list[Stream | LiveStream | None] = []
-        for name, address in (("rgb", rgb), ("aux", aux)):
+        for name, address, numbered in zip(("rgb", "aux"), (rgb, aux), numbers, strict=True):
             stream = None
             if address is not None:
                 stream = open_stream(
@@ -77,6 +84,7 @@ def open_source(
                     depth_colours=depth_colours,
                     live=live,
                     changed=changed,
+                    numbers=numbered,
                 )
                 opened.callback(stream.close)
                 if isinstance(stream, Stream) and prefetch > 0:
@@ -99,10 +107,11 @@ def open_stream(
     depth_colours: Colours = "bgr",
     live: Live | None = None,
     changed: threading.Condition | None = None,
+    numbers: range | None = None,
 ) -> Stream | LiveStream:
     """Open one stream; `name` stands before its address in messages, `kind` is what it shows, None for visible light.
 
-    The rest is as in `open_source`.
+    `numbers` are those of a folder's images; the rest is as in `open_source`.
 
     Raises:
         InputError: the source is missing, unreadable or empty, or its pixels are none of its kind.
@@ -133,7 +142,7 @@ def open_stream(
     if path.is_char_device():
         return _open_live(str(path), name=label, options=live, convert=converter(label), changed=changed)
     if path.is_dir():
-        return open_folder(path, name=label, fps=fps, convert=converter(label))
+        return open_folder(path, name=label, fps=fps, convert=converter(label), numbers=numbers)
     if path.suffix.lower() in SUFFIXES:
         raise InputError(f"{path} is a single image; give the folder with the frames")
     return open_video(path, name=label, convert=converter(label), truncated=truncated)
@@ -153,6 +162,16 @@ def _open_live(
             "camera's own library and hand them to a tracker in Python as uint16 millimetres"
         )
     return LiveStream(address, name=name, options=options, convert=convert, changed=changed)
+
+
+def _numbering(address: str | Path | None) -> range | None:
+    folder = None if not address else Path(address).expanduser()
+    if folder is None or not folder.is_dir():
+        return None
+    numbers = numbering(image_files(folder))
+    if numbers is None:
+        log.warning("%s: the images are not evenly numbered, so that files which are missing cannot be told", folder)
+    return numbers
 
 
 def hide_password(address: str) -> str:

@@ -16,15 +16,21 @@ from duotrack.weights.convert import (
     droptrack_to_ostrack,
     hiera_to_tiny,
     init_ckd,
+    init_ipl,
     mae_to_branch,
+    tiny_to_ipl,
+    with_copies,
 )
-from duotrack.weights.keymap import FITS, PATRACK_OWN, STARTING_POINTS, TEACHERS, Shape, shown
+from duotrack.weights.keymap import BEGINS_FROM, FITS, PATRACK_OWN, STARTING_POINTS, TEACHERS, Shape, shown
 from duotrack.weights.read import Checkpoint, read_checkpoint
 from duotrack.weights.report import load_weights, shapes_of
 
 _log = logging.getLogger(__name__)
 _HEADS = ("box_head.", "box_head_v.", "box_head_i.")
 _TINY_OWN = tuple(f"{b}{n}" for b in ("branch.", "teacher_rgb.", "teacher_tir.") for n in ("pos_embed_", "norm."))
+_LAYERS = (*(f"blocks.{i}." for i in range(12)), *(f"{m}_msa_layers.{k}." for m in ("rgb", "tir") for k in range(3)))
+_PROMPTERS = tuple(f"backbone.{layer}align_adapter_" for layer in _LAYERS)
+_IPL_OWN = (*_PROMPTERS, "backbone.rgb_msa_layers.", "backbone.tir_msa_layers.", "backbone.mst_")
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,8 @@ def build_net(
 
     Args:
         name: model name, for example "ckd-base".
-        weights: our safetensors or a published checkpoint (CKD, OSTrack, DropTrack, MAE, Hiera-Tiny); None takes the
-            weights inside the package, or random ones with a warning where it has none. PATrack takes its own
-            published ones, OSTrack and DropTrack.
+        weights: our safetensors or a published checkpoint (CKD, IPL, PATrack, OSTrack, DropTrack, MAE, Hiera-Tiny) that
+            fits the model; None takes the weights inside the package, or random ones with a warning where it has none.
         elimination: "mce", "ce" or "none"; None takes what the weights were saved with, or the model's default.
         teachers: build the training form.
 
@@ -85,8 +90,9 @@ def build_from(
         InputError: the checkpoint does not fit the model.
     """
     spec = model_spec(name)
-    saved = checkpoint.metadata.get("elimination") if checkpoint.kind == "duotrack" else None
-    content_only = checkpoint.kind == "duotrack" and checkpoint.metadata.get("content_only") == "yes"
+    own = checkpoint.kind == "duotrack" and checkpoint.metadata.get("model", name) == name
+    saved = checkpoint.metadata.get("elimination") if own else None
+    content_only = own and checkpoint.metadata.get("content_only") == "yes"
     options = _options(spec, elimination or saved, teachers=teachers, content_only=content_only)
     if spec.method == "patrack" and checkpoint.kind == "duotrack":
         options["routing"] = _routing(checkpoint.metadata.get("routing", "released"))
@@ -109,11 +115,16 @@ def fit(checkpoint: Checkpoint, name: str, *, teachers: bool = False) -> Fitted:
     """
     kind, tensors = checkpoint.kind, checkpoint.tensors
     saved_as = checkpoint.metadata.get("model", name)
-    if kind not in FITS[name] or (kind == "duotrack" and saved_as != name):
+    begins = kind == "duotrack" and saved_as in BEGINS_FROM.get(name, ())
+    if kind not in FITS[name] or (kind == "duotrack" and saved_as != name and not begins):
         what = f"duotrack weights of {saved_as}" if kind == "duotrack" else f"{kind} weights"
-        takers = [saved_as] if kind == "duotrack" else [model for model, kinds in FITS.items() if kind in kinds]
+        takers = [model for model, kinds in FITS.items() if kind in kinds]
+        if kind == "duotrack":
+            takers = [saved_as, *(model for model, others in BEGINS_FROM.items() if saved_as in others)]
         raise InputError(f"{name} cannot use {what}; they fit {', '.join(takers)}")
-    trained = kind not in STARTING_POINTS and checkpoint.metadata.get("trained") != "no"
+    trained = kind not in STARTING_POINTS and checkpoint.metadata.get("trained") != "no" and not begins
+    if model_spec(name).method == "ipl":
+        return _fit_ipl(kind, tensors, begins=begins, trained=trained)
     if kind == "hiera":
         return Fitted(hiera_to_tiny(tensors, teachers=teachers), (*_HEADS, *_TINY_OWN), trained)
     if kind == "mae":
@@ -133,6 +144,24 @@ def fit(checkpoint: Checkpoint, name: str, *, teachers: bool = False) -> Fitted:
     return Fitted(tensors, (), trained)
 
 
+def _fit_ipl(kind: str, tensors: Mapping[str, Tensor], *, begins: bool, trained: bool) -> Fitted:
+    """As `fit`, for the models of IPL."""
+    if kind == "hiera":
+        return Fitted(
+            tiny_to_ipl(hiera_to_tiny(tensors, teachers=False)),
+            ("box_head.", "backbone.pos_embed_", "backbone.norm.", *_IPL_OWN),
+            trained,
+        )
+    if begins:
+        return Fitted(tiny_to_ipl(tensors), _IPL_OWN, trained)
+    if kind in ("ostrack", "droptrack"):
+        return Fitted(init_ipl(droptrack_to_ostrack(tensors) if kind == "droptrack" else tensors), _IPL_OWN, trained)
+    if kind == "ipl" and not any("align_adapter_" in key for key in tensors):
+        _log.warning("the checkpoint has no prompters (stage 1): untrained ones stand in for a missing modality")
+        return Fitted(with_copies(tensors, "backbone.patch_embed"), _PROMPTERS, trained)
+    return Fitted(with_copies(tensors, "backbone.patch_embed") if kind == "ipl" else tensors, (), trained)
+
+
 def model_for(checkpoint: Checkpoint) -> str:
     """The model that a checkpoint is for.
 
@@ -141,7 +170,8 @@ def model_for(checkpoint: Checkpoint) -> str:
     """
     if checkpoint.kind == "duotrack" and "model" in checkpoint.metadata:
         return model_spec(checkpoint.metadata["model"]).name
-    return {"hiera": "ckd-tiny", "duotrack": "ckd-tiny", "patrack": "patrack-base"}.get(checkpoint.kind, "ckd-base")
+    kinds = {"hiera": "ckd-tiny", "duotrack": "ckd-tiny", "ipl": "ipl-base", "patrack": "patrack-base"}
+    return kinds.get(checkpoint.kind, "ckd-base")
 
 
 def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:
@@ -157,8 +187,8 @@ def _routing(saved: str) -> str:
 
 
 def _options(spec: ModelSpec, elimination: str | None, **switches: bool) -> dict[str, object]:
-    """What to build a network with: an elimination that it knows, and the switches that are on."""
-    if switches.get("teachers") and spec.method != "ckd":
-        raise InputError(f"{spec.name} has no form with teachers; only CKD models do")
+    """What to build a network with: an elimination that it knows, and the switches of CKD that are on."""
     mode = elimination_of(spec, elimination)
+    if switches.get("teachers") and spec.method != "ckd":
+        raise InputError(f"{spec.name} has no training form with teachers, only CKD has; leave teachers out")
     return {"elimination": mode} | {name: True for name, on in switches.items() if on}

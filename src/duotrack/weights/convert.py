@@ -14,6 +14,8 @@ Tensors = Mapping[str, Tensor]
 _BRANCHES = {"rgb_branch.": False, "tir_branch.": False, "teacher_rgb.": True, "teacher_tir.": True}
 _WIDE = tuple(f"conv1_{tower}.0.weight" for tower in ("ctr", "offset", "size"))
 _MAX_GRID = 64
+COUNT = ".num_batches_tracked"
+"""Ending of the keys by which ordinary batch norms count; IPL's head keeps none."""
 
 
 def resize_grid(embedding: Tensor, side: int, *, mode: str) -> Tensor:
@@ -94,6 +96,38 @@ def init_ckd(tensors: Tensors, *, teachers: bool) -> dict[str, Tensor]:
         if teachers:
             result |= {f"box_head_v.{key}": tensor, f"box_head_i.{key}": tensor}
     return result
+
+
+def init_ipl(tensors: Tensors) -> dict[str, Tensor]:
+    """Plain OSTrack weights -> a new `ipl-base` before stage 1 (docs/specs/ipl.md, section 5.1).
+
+    The head's first convolutions are repeated along their input channels without halving. Specific layers, tokens and
+    prompters are not among them.
+    """
+    wide = {f"box_head.{key}" for key in _WIDE}
+    repeated = {
+        key: torch.cat([tensor, tensor], dim=1) if key in wide and tensor.dim() == 4 else tensor
+        for key, tensor in tensors.items()
+        if not key.endswith(COUNT)
+    }
+    return with_copies(repeated, "backbone.patch_embed")
+
+
+def tiny_to_ipl(tensors: Tensors) -> dict[str, Tensor]:
+    """Weights of `ckd-tiny` (or of its branch alone) -> a new `ipl-tiny`, likewise; the head fits as it is."""
+    renamed = {
+        key.replace("branch.", "backbone.", 1) if key.startswith("branch.") else key: tensor
+        for key, tensor in tensors.items()
+        if not key.endswith(COUNT)
+    }
+    return with_copies(renamed, "backbone.stem.patch_embed")
+
+
+def with_copies(tensors: Tensors, source: str) -> dict[str, Tensor]:
+    """IPL weights with patch embeddings for its stand-in streams: their own, else copies of `source`."""
+    patches = {key.removeprefix(source): t for key, t in tensors.items() if key.startswith(f"{source}.")}
+    copies = {f"backbone.patch_embed_{way}{key}": t for way in ("rgb2tir", "tir2rgb") for key, t in patches.items()}
+    return {**copies, **tensors}
 
 
 def hiera_to_tiny(tensors: Tensors, *, teachers: bool) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from duotrack.errors import InputError
 
 Shape = tuple[int, ...]
 
-KINDS = ("duotrack", "ckd-training", "ckd-inference", "patrack", "ostrack", "droptrack", "mae", "hiera")
+KINDS = ("duotrack", "ckd-training", "ckd-inference", "ipl", "patrack", "ostrack", "droptrack", "mae", "hiera")
 TEACHERS = ("teacher_rgb.", "teacher_tir.", "box_head_v.", "box_head_i.")
 """Key prefixes that only the training form has."""
 VIT = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
@@ -17,8 +17,12 @@ FITS: Mapping[str, tuple[str, ...]] = {
     "ckd-base": ("duotrack", "ckd-training", "ckd-inference", "ostrack", "droptrack", "mae"),
     "ckd-tiny": ("duotrack", "hiera"),
     "patrack-base": ("duotrack", "patrack", "ostrack", "droptrack"),
+    "ipl-base": ("duotrack", "ipl", "ostrack", "droptrack"),
+    "ipl-tiny": ("duotrack", "hiera"),
 }
 """Model -> kinds of checkpoint that it can take."""
+BEGINS_FROM: Mapping[str, tuple[str, ...]] = {"ipl-tiny": ("ckd-tiny",)}
+"""Model -> models whose duotrack weights it can begin its training from."""
 STARTING_POINTS = ("ostrack", "droptrack", "mae", "hiera")
 """Kinds that initialise a network but do not make it a trained RGB-X tracker."""
 _ADAPTERS = ("adap_t", "adap2_t", "highfuseadapter1", "highfuseadapter2", "norml1", "norml2")
@@ -58,6 +62,8 @@ def identify(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> str:
         return "ckd-training" if any(key.startswith(TEACHERS) for key in shapes) else "ckd-inference"
     if {"backbone", "box_head", "adapter_head"} <= seen.keys():
         return "patrack"
+    if {"backbone", "box_head"} <= seen.keys() and "backbone.mst_rgb_token" in shapes:
+        return "ipl"
     if {"backbone", "box_head"} <= seen.keys() and "backbone.patch_embed.proj.weight" in shapes:
         grid = shapes.get("backbone.pos_embed_x", (1, 256, 768))
         temporal = any(key.startswith("backbone.temporal_pos_embed") for key in shapes)

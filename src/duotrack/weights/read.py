@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from duotrack.errors import InputError
-from duotrack.weights.convert import is_vit_key
+from duotrack.weights.convert import COUNT, is_vit_key
 from duotrack.weights.described import DamagedError, Inert, TensorRef
 from duotrack.weights.keymap import TEACHERS, Shape, families, identify, plain_keys, shown, summary
 from duotrack.weights.pickled import open_legacy, open_zip, read_tensors
@@ -17,6 +17,8 @@ from duotrack.weights.safetensor import open_safetensors, read_safetensors
 _log = logging.getLogger(__name__)
 _MEMBERS = ("net", "model", "state_dict", "model_state_dict", "network")
 """Where trainers keep the weights inside their checkpoint."""
+_DROPPED = {"mae": "not part of the encoder", "ipl": "counts of batches, which the head's norms do not keep"}
+"""Kind -> why some of its tensors are left in the file."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def read_checkpoint(path: str | Path, *, teachers: bool = True) -> Checkpoint:
         dropped = [
             key
             for key in names
-            if (kind == "mae" and not is_vit_key(key)) or (not teachers and key.startswith(TEACHERS))
+            if (kind == "mae" and not is_vit_key(key))
+            or (kind == "ipl" and key.endswith(COUNT))
+            or (not teachers and key.startswith(TEACHERS))
         ]
         for key in dropped:
             del shapes[key]
@@ -79,7 +83,7 @@ def read_checkpoint(path: str | Path, *, teachers: bool = True) -> Checkpoint:
         raise InputError(f"cannot use {path}: {error}") from error
     ignored = list(opened.ignored)
     if dropped:
-        role = "not part of the encoder" if kind == "mae" else "teachers, not needed for tracking"
+        role = _DROPPED.get(kind, "teachers, not needed for tracking")
         ignored.append(f"{len(dropped)} tensors ({role}): {summary(families(dropped))}")
     for line in ignored:
         _log.info("%s: not read: %s", path.name, line)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from duotrack.models.zoo import model_spec
 from duotrack.training.methods.ckd import CKDSettings, ckd_options, ckd_step
+from duotrack.training.methods.ipl import IPLSettings, ipl_check, ipl_options, ipl_step
 from duotrack.training.methods.patrack import PATrackSettings, patrack_options, patrack_step
 from duotrack.training.settings import Settings
 from duotrack.training.step import StepLosses, check
@@ -31,6 +32,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "ckd": Method(settings=CKDSettings, options=ckd_options, step=ckd_step),
     "patrack": Method(settings=PATrackSettings, options=patrack_options, step=patrack_step),
+    "ipl": Method(settings=IPLSettings, options=ipl_options, step=ipl_step, check=ipl_check),
 }
 
 
