@@ -66,7 +66,7 @@ def identify(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> str:
     if {"rgb_branch", "tir_branch"} <= seen.keys():
         return "ckd-training" if any(key.startswith(TEACHERS) for key in shapes) else "ckd-inference"
     if {"backbone", "box_head"} <= seen.keys() and "backbone.mst_rgb_token" in shapes:
-        return "ipl"
+        return "duotrack" if "backbone.stem.pos_embed" in shapes else "ipl"
     if {"backbone", "box_head"} <= seen.keys() and "backbone.patch_embed.proj.weight" in shapes:
         grid = shapes.get("backbone.pos_embed_x", (1, 256, 768))
         temporal = any(key.startswith("backbone.temporal_pos_embed") for key in shapes)
