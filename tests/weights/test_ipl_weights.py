@@ -139,6 +139,9 @@ def test_saved_weights_give_the_same_network(tmp_path: Path) -> None:
     save_weights(tmp_path / "a.safetensors", net, model="ipl-tiny", elimination="ce")
     found = build_net("ipl-tiny", weights=tmp_path / "a.safetensors")
     assert found.elimination == "ce"
+    torch.save({"state_dict": {f"net.{key}": value for key, value in net.state_dict().items()}}, tmp_path / "last.ckpt")
+    assert model_for(read_checkpoint(tmp_path / "last.ckpt")) == "ipl-tiny"  # a checkpoint of a run, without metadata
+    build_net("ipl-tiny", weights=tmp_path / "last.ckpt")
     images = (torch.randn(1, 3, 96, 96), torch.randn(1, 3, 192, 192))
     with torch.inference_mode():
         one, other = (n(template=(images[0], None), search=(images[1], None)) for n in (net, found))

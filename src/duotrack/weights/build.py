@@ -170,8 +170,9 @@ def model_for(checkpoint: Checkpoint) -> str:
     """
     if checkpoint.kind == "duotrack" and "model" in checkpoint.metadata:
         return model_spec(checkpoint.metadata["model"]).name
-    kinds = {"hiera": "ckd-tiny", "duotrack": "ckd-tiny", "ipl": "ipl-base", "patrack": "patrack-base"}
-    return kinds.get(checkpoint.kind, "ckd-base")
+    if checkpoint.kind == "duotrack":  # a checkpoint of a run: only our small models have keys of their own
+        return "ipl-tiny" if "backbone.mst_rgb_token" in checkpoint.tensors else "ckd-tiny"
+    return {"hiera": "ckd-tiny", "ipl": "ipl-base", "patrack": "patrack-base"}.get(checkpoint.kind, "ckd-base")
 
 
 def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:

@@ -63,7 +63,7 @@ def identify(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> str:
     if {"backbone", "box_head", "adapter_head"} <= seen.keys():
         return "patrack"
     if {"backbone", "box_head"} <= seen.keys() and "backbone.mst_rgb_token" in shapes:
-        return "ipl"
+        return "duotrack" if "backbone.stem.pos_embed" in shapes else "ipl"
     if {"backbone", "box_head"} <= seen.keys() and "backbone.patch_embed.proj.weight" in shapes:
         grid = shapes.get("backbone.pos_embed_x", (1, 256, 768))
         temporal = any(key.startswith("backbone.temporal_pos_embed") for key in shapes)
