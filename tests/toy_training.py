@@ -19,7 +19,7 @@ from duotrack.models.ckd import CKD
 from duotrack.models.head import CenterHead
 from duotrack.models.hiera import HieraBranch
 from duotrack.training.data import Folders
-from duotrack.training.recipe import Recipe
+from duotrack.training.recipe import Recipe, parse_recipe
 
 RECIPE: dict[str, Any] = {
     "model": {"name": "ckd-tiny", "drop_path": 0.2},
@@ -49,7 +49,7 @@ def small_net(**options: Any) -> CKD:
 
 def small_recipe(**changes: Any) -> Recipe:
     """`RECIPE` with some top-level values replaced."""
-    return Recipe.model_validate({**RECIPE, **changes})
+    return parse_recipe({**RECIPE, **changes}, source="toy")
 
 
 def main(arguments: list[str]) -> None:

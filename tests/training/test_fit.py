@@ -18,9 +18,10 @@ from duotrack.models.ckd import CKD
 from duotrack.training.callbacks import AtomicCheckpoints
 from duotrack.training.data import Folders, read_names
 from duotrack.training.fit import build_network, fit
-from duotrack.training.methods.ckd import CKDSettings, check, ckd_step, draw_keep
+from duotrack.training.methods.ckd import CKDSettings, ckd_step, draw_keep
 from duotrack.training.optimise import make_optimiser, rest_frozen, schedule_factor, split_parameters
-from duotrack.training.recipe import OptimiserSettings, Recipe, ScheduleSettings, load_recipe
+from duotrack.training.recipe import OptimiserSettings, ScheduleSettings, load_recipe, parse_recipe
+from duotrack.training.step import check
 from duotrack.training.trainer import choose_accelerator
 from duotrack.weights.build import build_net
 from sequences import write_sequence
@@ -176,7 +177,7 @@ def test_a_run_leaves_everything_needed_to_repeat_it(tmp_path: Path) -> None:
     )
     weights = fit(recipe, Folders((data,)), out, validation=Folders((data,)), device="cpu", net=net)
 
-    assert Recipe.model_validate(yaml.safe_load((out / "recipe.yaml").read_text())) == recipe
+    assert parse_recipe(yaml.safe_load((out / "recipe.yaml").read_text()), source="run") == recipe
     facts = json.loads((out / "run.json").read_text())
     assert {"command", "commit", "python", "torch", "duotrack", "seed", "data", "validation"} <= facts.keys()
     assert facts["data"]["sequences"] == 1

@@ -253,7 +253,7 @@ def kind(name: str, **metadata: str) -> Checkpoint:
         (kind("duotrack", model="ckd-tiny"), "ckd-tiny", "missing 224"),
         (kind("ckd-inference"), "ckd-base", "missing 394"),
         (kind("duotrack"), "ckd-bose", "did you mean 'ckd-base'"),
-        (kind("duotrack", elimination="mxe"), "ckd-tiny", "no elimination is called 'mxe'"),
+        (kind("duotrack", elimination="mxe"), "ckd-tiny", "ckd-tiny knows no elimination 'mxe'"),
     ],
 )
 def test_weights_for_another_model_are_refused(checkpoint: Checkpoint, model: str, words: str) -> None:

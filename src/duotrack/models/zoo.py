@@ -9,6 +9,7 @@ from torch import nn
 
 from duotrack.errors import InputError, nearest
 from duotrack.models.ckd import CKD
+from duotrack.models.elimination import MODES
 from duotrack.models.head import CenterHead
 from duotrack.models.hiera import HieraBranch
 from duotrack.models.vit import VisionTransformer
@@ -32,17 +33,19 @@ class Geometry:
 class ModelSpec:
     """One model of the zoo.
 
-    `build(elimination=..., teachers=..., ...)` makes the network with initial values; `weights` is the name
-    of its file inside the package, None where users bring their own; `calibration` (slope, intercept) maps the logit
-    of the raw score to the logit of the confidence, (1, 0) where nobody calibrated it.
+    `build(elimination=..., drop_path=..., ...)` makes the network with initial values, further options being its
+    method's; `elimination` is the default one of the `eliminations` that it knows; `weights` is the name of its file
+    inside the package, None where users bring their own; `calibration` (slope, intercept) maps the logit of the raw
+    score to the logit of the confidence, (1, 0) where nobody calibrated it.
     """
 
     name: str
     method: str
     summary: str
-    build: Callable[..., CKD]
+    build: Callable[..., nn.Module]
     geometry: Geometry
     elimination: str
+    eliminations: tuple[str, ...] = MODES
     weights: str | None = None
     calibration: tuple[float, float] = (1.0, 0.0)
 
@@ -106,6 +109,19 @@ def model_spec(name: str) -> ModelSpec:
     if name not in MODELS:
         raise InputError(f"no model is called {name!r}{nearest(name, list(MODELS))}")
     return MODELS[name]
+
+
+def elimination_of(spec: ModelSpec, asked: str | None) -> str:
+    """The elimination that is asked for, or the model's own.
+
+    Raises:
+        InputError: the model does not know it.
+    """
+    mode = asked or spec.elimination
+    if mode not in spec.eliminations:
+        known = list(spec.eliminations)
+        raise InputError(f"{spec.name} knows no elimination {mode!r}, only {', '.join(known)}{nearest(mode, known)}")
+    return mode
 
 
 def build_on_meta(spec: ModelSpec, **options: object) -> nn.Module:

@@ -18,8 +18,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from duotrack.files import atomic_path, write_text
-from duotrack.training.methods.ckd import Batch
 from duotrack.training.module import TrackerModule
+from duotrack.training.step import Batch
 from duotrack.training.stream import Plan
 from duotrack.training.summary import say
 

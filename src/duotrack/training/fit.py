@@ -11,12 +11,11 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import nn
 
 from duotrack.errors import InputError
-from duotrack.models.ckd import CKD
-from duotrack.models.zoo import model_spec
+from duotrack.models.zoo import elimination_of, model_spec
 from duotrack.training import folder
 from duotrack.training.callbacks import AtomicCheckpoints
 from duotrack.training.data import Folders, describe, open_folders, training_pairs, validation_pairs
-from duotrack.training.methods.ckd import check, ckd_step
+from duotrack.training.methods.table import method_of
 from duotrack.training.module import TrackerModule
 from duotrack.training.optimise import Group, split_parameters
 from duotrack.training.pairs import Source
@@ -60,7 +59,7 @@ def fit(
     resume: bool = False,
     device: Device = "auto",
     devices: int = 1,
-    net: CKD | None = None,
+    net: nn.Module | None = None,
 ) -> Path:
     """Train, and write the run folder `out`.
 
@@ -115,13 +114,14 @@ def fit(
     return weights
 
 
-def _train(run: _Run, net: CKD, groups: list[Group]) -> None:
+def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
     recipe, geometry = run.recipe, model_spec(run.recipe.model.name).geometry
+    method = method_of(recipe.model.name)
     module = TrackerModule(
         net=net,
         groups=groups,
-        step=partial(ckd_step, settings=recipe.method),
-        check=partial(check, settings=recipe.method),
+        step=partial(method.step, settings=recipe.method),
+        check=partial(method.check, settings=recipe.method),
         recipe=recipe,
         plan=run.plan,
         devices=run.devices,
@@ -154,20 +154,17 @@ def _train(run: _Run, net: CKD, groups: list[Group]) -> None:
             raise first_hand(error) from error
 
 
-def build_network(recipe: Recipe, *, load: bool = True) -> CKD:
+def build_network(recipe: Recipe, *, load: bool = True) -> nn.Module:
     """The recipe's network with its initial values: random ones from the seed, then the checkpoint's.
 
     Raises:
         InputError: the recipe needs a checkpoint and has none, or it does not fit.
     """
-    spec, settings, teachers = model_spec(recipe.model.name), recipe.model, recipe.method.teachers
+    spec, settings = model_spec(recipe.model.name), recipe.model
+    options = method_of(spec.name).options(recipe.method)
+    teachers = bool(options.get("teachers"))
     torch.manual_seed(recipe.seed)
-    net = spec.build(
-        elimination=settings.elimination,
-        teachers=teachers,
-        drop_path=settings.drop_path,
-        content_only=settings.content_only,
-    )
+    net = spec.build(elimination=elimination_of(spec, settings.elimination), drop_path=settings.drop_path, **options)
     if settings.weights is None and settings.requires != "nothing":
         raise InputError("this recipe starts from a checkpoint; name the file with --set model.weights=FILE")
     if load and settings.weights is None and recipe.freeze:
@@ -194,7 +191,7 @@ def write_weights(net: nn.Module, path: Path, recipe: Recipe) -> None:
     """Inference form, and beside it the training form where there are teachers (stage 2 may ask for it)."""
     save = partial(save_weights, weights=net, model=recipe.model.name, elimination=recipe.model.elimination)
     save(path)
-    if recipe.method.teachers:
+    if method_of(recipe.model.name).options(recipe.method).get("teachers"):
         save(path.with_name(f"{path.stem}-training{path.suffix}"), form="training")
 
 

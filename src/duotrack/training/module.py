@@ -7,12 +7,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from duotrack.training.methods.ckd import Batch, StepLosses
 from duotrack.training.optimise import Group, make_optimiser, rest_frozen, schedule_factor
 from duotrack.training.recipe import Recipe
+from duotrack.training.step import Batch, StepLosses
 from duotrack.training.stream import Plan
 
-Step = Callable[[nn.Module, Batch], StepLosses]
+Step = Callable[..., StepLosses]
 Check = Callable[[nn.Module, Batch], dict[str, Tensor]]
 
 
@@ -22,7 +22,7 @@ class TrackerModule(pl.LightningModule):
     Args:
         net: the network.
         groups: its parameters sorted by learning rate (`optimise.split_parameters`).
-        step: (net, batch) -> losses in training mode.
+        step: (net, batch, epoch=...) -> losses in training mode, the epoch counting from 0 in fractions.
         check: (net, batch) -> scalars in evaluation mode, for held-out pairs.
         recipe: optimiser, schedule, seed and frozen mode are read from it.
         plan: batches and optimiser steps of the run.
@@ -64,7 +64,7 @@ class TrackerModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss that is optimised; its parts stay in `parts` for the log."""
-        losses = self._step(self.net, batch)
+        losses = self._step(self.net, batch, epoch=batch_idx / self._plan.batches_per_epoch)
         self.parts = losses.parts
         self._batches = batch_idx + 1
         return losses.total

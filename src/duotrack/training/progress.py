@@ -5,8 +5,8 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from duotrack.training.methods.ckd import Batch
 from duotrack.training.module import TrackerModule
+from duotrack.training.step import Batch
 from duotrack.training.stream import Plan
 from duotrack.training.summary import CONSOLE
 

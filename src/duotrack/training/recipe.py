@@ -4,16 +4,17 @@ Paths never stand in a recipe: the data's come from the command line, that of th
 """
 
 from collections.abc import Iterable
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, create_model
 
 from duotrack.errors import InputError, nearest
 from duotrack.training.data import DataSettings
-from duotrack.training.methods.ckd import CKDSettings
+from duotrack.training.methods.table import method_of
 from duotrack.training.settings import Settings, parse
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -24,9 +25,6 @@ class ModelSettings(Settings):
 
     name: str = Field(description="a model of the zoo, `duotrack models` lists them")
     elimination: Literal["mce", "ce", "none"] = Field(default="none", description="token elimination during training")
-    content_only: bool = Field(
-        False, description="the heads see instance-normalised features only (paper's Table V, 'w/ IN')"
-    )
     drop_path: float = Field(default=0.1, ge=0, lt=1, description="stochastic-depth rate of the last block")
     weights: str | None = Field(
         default=None,
@@ -75,7 +73,7 @@ class Recipe(Settings):
 
     summary: str = Field(default="", description="one line for people")
     model: ModelSettings
-    method: CKDSettings = Field(default_factory=CKDSettings)
+    method: SerializeAsAny[Settings] = Field(description="what the model's method learns from, see its settings")
     data: DataSettings = Field(default_factory=DataSettings)
     optimiser: OptimiserSettings
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
@@ -127,12 +125,29 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     data = _mapping(path)
     for override in overrides:
         _apply(data, override)
-    return parse(Recipe, data, source=f"recipe {name}")
+    return parse_recipe(data, source=f"recipe {name}")
+
+
+def parse_recipe(data: dict[str, Any], *, source: str) -> Recipe:
+    """A recipe from plain values, its `method` read as its model's method wants it.
+
+    Raises:
+        InputError: an unknown model or key, a value that does not fit; begins with `source`.
+    """
+    model = data.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
+        return parse(Recipe, data, source=source)  # says what is wrong with the model
+    return parse(_recipe_of(method_of(model["name"]).settings), data, source=source)
 
 
 def to_yaml(recipe: Recipe) -> str:
     """The recipe with every value spelt out; `load_recipe` reads it back to an equal one."""
     return str(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
+
+
+@cache
+def _recipe_of(settings: type[Settings]) -> type[Recipe]:
+    return create_model("Recipe", __base__=Recipe, method=(settings, Field(default_factory=settings)))
 
 
 def _mapping(path: Path) -> dict[str, Any]:

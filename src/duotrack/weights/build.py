@@ -8,9 +8,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from duotrack.errors import InputError, nearest
-from duotrack.models.elimination import MODES
-from duotrack.models.zoo import ModelSpec, build_on_meta, model_spec
+from duotrack.errors import InputError
+from duotrack.models.zoo import ModelSpec, build_on_meta, elimination_of, model_spec
 from duotrack.weights.convert import (
     copy_to_branches,
     droptrack_to_ostrack,
@@ -66,7 +65,7 @@ def build_net(
     if packaged is not None and not teachers:
         return build_from(read_checkpoint(packaged), name, elimination=elimination)
     _log.warning("%s starts from random weights: it tracks nothing until trained or given a checkpoint", name)
-    return spec.build(elimination=_mode(elimination or spec.elimination), teachers=teachers).eval()
+    return spec.build(**_options(spec, elimination, teachers=teachers)).eval()
 
 
 def packaged_weights(spec: ModelSpec) -> Path | None:
@@ -85,11 +84,8 @@ def build_from(
     """
     spec = model_spec(name)
     saved = checkpoint.metadata.get("elimination") if checkpoint.kind == "duotrack" else None
-    options = {
-        "elimination": _mode(elimination or saved or spec.elimination),
-        "teachers": teachers,
-        "content_only": checkpoint.kind == "duotrack" and checkpoint.metadata.get("content_only") == "yes",
-    }
+    content_only = checkpoint.kind == "duotrack" and checkpoint.metadata.get("content_only") == "yes"
+    options = _options(spec, elimination or saved, teachers=teachers, content_only=content_only)
     fitted = fit(checkpoint, name, teachers=teachers)
     if not fitted.trained:
         _log.warning(
@@ -144,10 +140,11 @@ def model_for(checkpoint: Checkpoint) -> str:
 
 def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:
     """Every state-dict key of a model and its shape; takes no memory."""
-    return shapes_of(build_on_meta(model_spec(name), teachers=teachers).state_dict())
+    spec = model_spec(name)
+    return shapes_of(build_on_meta(spec, **_options(spec, None, teachers=teachers)).state_dict())
 
 
-def _mode(elimination: str) -> str:
-    if elimination not in MODES:
-        raise InputError(f"no elimination is called {elimination!r}{nearest(elimination, list(MODES))}")
-    return elimination
+def _options(spec: ModelSpec, elimination: str | None, **switches: bool) -> dict[str, object]:
+    """What to build a network with: an elimination that it knows, and the switches that are on."""
+    mode = elimination_of(spec, elimination)
+    return {"elimination": mode} | {name: True for name, on in switches.items() if on}

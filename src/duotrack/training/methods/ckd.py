@@ -1,16 +1,14 @@
 """CKD's losses: tracking tasks, style and content distillation, masked modelling (docs/specs/ckd.md, 2.3, 2.4)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from duotrack.models.ckd import CKD
-from duotrack.models.outputs import HeadMaps, NetOutput
+from duotrack.models.outputs import NetOutput
 from duotrack.training.distillation import (
     Deviation,
     Over,
@@ -21,11 +19,8 @@ from duotrack.training.distillation import (
     per_block,
     style_term,
 )
-from duotrack.training.losses import TaskLoss, task_loss
 from duotrack.training.settings import Settings
-
-Batch = dict[str, Tensor]
-"""`template` (B, 2, 3, T, T), `search` (B, 2, 3, S, S), `box` (B, 4), `present` (B, 2), as `training.pairs` makes."""
+from duotrack.training.step import Batch, StepLosses, images, step_losses, task, task_parts
 
 
 class CKDSettings(Settings):
@@ -56,6 +51,9 @@ class CKDSettings(Settings):
         default=False, description="pull only the aux student: the rgb side passes no gradient"
     )
     stop_content_gradient: bool = Field(default=True, description="teachers learn nothing from the students")
+    content_only: bool = Field(
+        default=False, description="the heads see instance-normalised features only (paper's Table V, 'w/ IN')"
+    )
     mask_ratio: float = Field(
         default=0.25, ge=0, lt=1, description="share of the students' search tokens that are masked"
     )
@@ -73,25 +71,24 @@ class CKDSettings(Settings):
         return self
 
 
-@dataclass(frozen=True)
-class StepLosses:
-    """`total` is what is optimised; `parts` are detached scalars for the log, `total` and `iou` among them."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
+def ckd_options(settings: CKDSettings) -> dict[str, Any]:
+    """What CKD's network is built with."""
+    return {"teachers": settings.teachers, "content_only": settings.content_only}
 
 
-def ckd_step(net: CKD, batch: Batch, settings: CKDSettings) -> StepLosses:
-    """One training step's losses. Randomness (masks, stochastic depth) comes from torch's default generators."""
+def ckd_step(net: CKD, batch: Batch, settings: CKDSettings, *, epoch: float = 0.0) -> StepLosses:
+    """One training step's losses, the same in every `epoch`.
+
+    Randomness (masks, stochastic depth) comes from torch's default generators.
+    """
     tokens = net.students["rgb"].search_grid ** 2
     keep = draw_keep(len(batch["box"]), tokens, settings, batch["box"].device)
     out = forward(net, batch, keep)
-    task = _task(settings)
-    fused = task(out, batch["box"])
+    fused = task(out, batch["box"], settings)
     parts = task_parts(fused)
     total = fused.total
     for name, maps in out.teachers.items():
-        teacher = task(maps, batch["box"])
+        teacher = task(maps, batch["box"], settings)
         total = total + teacher.total
         parts |= {f"teacher_{name}": teacher.total, f"teacher_{name}_iou": teacher.iou.mean()}
     if settings.between_students != "none":
@@ -102,21 +99,7 @@ def ckd_step(net: CKD, batch: Batch, settings: CKDSettings) -> StepLosses:
         content = over_layers(from_teachers(out, settings), settings.over_blocks)
         total = total + settings.content_weight * content
         parts["content"] = content
-    return StepLosses(total, {name: part.detach() for name, part in {"total": total, **parts}.items()})
-
-
-def _task(settings: CKDSettings) -> Callable[[HeadMaps, Tensor], TaskLoss]:
-    return partial(
-        task_loss,
-        giou_weight=settings.giou_weight,
-        l1_weight=settings.l1_weight,
-        focal_weight=settings.focal_weight,
-    )
-
-
-def task_parts(loss: TaskLoss) -> dict[str, Tensor]:
-    """The scalars of one head for the log."""
-    return {"task": loss.total, "giou": loss.giou, "l1": loss.l1, "focal": loss.focal, "iou": loss.iou.mean()}
+    return step_losses(total, parts)
 
 
 def draw_keep(batch: int, tokens: int, settings: CKDSettings, device: torch.device) -> Tensor | None:
@@ -135,14 +118,9 @@ def draw_keep(batch: int, tokens: int, settings: CKDSettings, device: torch.devi
 
 def forward(net: CKD, batch: Batch, keep: Tensor | None = None) -> NetOutput:
     """The network on a batch whose samples may lack a modality (teachers see the other one's pixels there)."""
-    template, search = ((images[:, 0], images[:, 1]) for images in (batch["template"], batch["search"]))
+    template, search = images(batch)
     present = None if batch["present"].all() or (net.training and net.has_teachers) else batch["present"]
     return net(template=template, search=search, search_keep=keep, present=present)
-
-
-def check(net: CKD, batch: Batch, settings: CKDSettings) -> dict[str, Tensor]:
-    """The fused head's losses and mean IoU (no window) on held-out pairs; `net` is in evaluation mode."""
-    return task_parts(_task(settings)(forward(net, batch), batch["box"]))
 
 
 def between_students(out: NetOutput, present: Tensor, settings: CKDSettings) -> Tensor:

@@ -1,0 +1,41 @@
+"""Every method that can be trained, by the name that `ModelSpec.method` gives it. One explicit dictionary."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from duotrack.models.zoo import model_spec
+from duotrack.training.methods.ckd import CKDSettings, ckd_options, ckd_step
+from duotrack.training.settings import Settings
+from duotrack.training.step import StepLosses, check
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a network learns.
+
+    `settings`: its part of a recipe. `options(settings)`: what it asks of the network's builder. `step(net, batch,
+    settings, epoch=...)`: losses of one step in training mode, `epoch` counting from 0 in fractions.
+    `check(net, batch, settings)`: scalars on held-out pairs in evaluation mode.
+    """
+
+    settings: type[Settings]
+    options: Callable[[Any], dict[str, Any]]
+    step: Callable[..., StepLosses]
+    check: Callable[..., dict[str, Tensor]] = check
+
+
+METHODS: dict[str, Method] = {
+    "ckd": Method(settings=CKDSettings, options=ckd_options, step=ckd_step),
+}
+
+
+def method_of(model: str) -> Method:
+    """The method of a model of the zoo.
+
+    Raises:
+        InputError: no such model.
+    """
+    return METHODS[model_spec(model).method]
