@@ -164,8 +164,12 @@ class Tracker:
     @torch.inference_mode()
     def look(self, question: Question) -> Peak:
         """The second third of `update`: the network's answer."""
-        maps = self.net(template=question.template, search=question.search, available=question.available)
-        return self.peaks(maps)[0]
+        return self.peaks(self.maps(question))[0]
+
+    @torch.inference_mode()
+    def maps(self, question: Question) -> HeadMaps:
+        """The network alone."""
+        return self.net(template=question.template, search=question.search, available=question.available)
 
     def peaks(self, maps: HeadMaps) -> list[Peak]:
         """The best cell of each sample's maps under this tracker's window."""
