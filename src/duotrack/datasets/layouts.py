@@ -21,6 +21,7 @@ from duotrack.images import SUFFIXES
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "test", "all"]
+LayoutName = Literal["lasher", "gtot", "vtuav-train"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ def vtuav_train_layout() -> Layout:
 LASHER = Layout()
 """LasHeR, RGBT210, RGBT234, and any folder of your own that is laid out like them."""
 GTOT = Layout(rgb="v", aux="i")
+
+
+def layout_named(name: LayoutName) -> Layout:
+    """A layout that training data may have."""
+    return {"lasher": LASHER, "gtot": GTOT}.get(name) or vtuav_train_layout()
 
 
 def open_layout(root: str | Path, layout: Layout, *, names: Iterable[str] | None = None) -> list[Sequence]:

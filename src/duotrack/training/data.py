@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from duotrack.datasets.fingerprint import fingerprint
-from duotrack.datasets.layouts import GTOT, LASHER, lasher_names, open_layout, vtuav_train_layout
+from duotrack.datasets.layouts import LayoutName, lasher_names, layout_named, open_layout
 from duotrack.datasets.sequence import Sequence
 from duotrack.datasets.stills import open_stills
 from duotrack.errors import InputError, nearest
@@ -24,7 +24,7 @@ from duotrack.training.synthesis import Synthesis
 class DataSettings(Settings):
     """How folders are read and pairs are drawn; the folders themselves come from the command line."""
 
-    layout: Literal["lasher", "gtot", "vtuav-train"] = Field(
+    layout: LayoutName = Field(
         default="lasher", description="where a sequence keeps frames and boxes; your own folders: like LasHeR"
     )
     split: Literal["train", "test", "all"] | None = Field(
@@ -84,7 +84,7 @@ def open_folders(folders: Folders, settings: DataSettings, split: str | None) ->
     Raises:
         InputError: a folder or a sequence that is not there, or a list of names that fits no folder.
     """
-    layout = {"lasher": LASHER, "gtot": GTOT}.get(settings.layout) or vtuav_train_layout()
+    layout = layout_named(settings.layout)
     names: Iterable[str] | None = folders.names
     if names is None and split is not None:
         if settings.layout != "lasher":

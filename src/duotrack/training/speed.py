@@ -1,5 +1,6 @@
 """Training speed: pairs a second, and how much of the time goes by waiting for them."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def measure_training(
             raise first_hand(error) from error
     ends = marks.ends
     name = torch.cuda.get_device_name() if accelerator == "cuda" else "cpu"
-    seconds = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    seconds = [after - before for before, after in itertools.pairwise(ends)]
     return TrainingSpeed(name, recipe.batch_size, seconds[WARM_UP - 1 :], loader.waits[WARM_UP : len(ends)])
 
 
