@@ -28,7 +28,6 @@ from duotrack.evaluation.stopwatch import (
     memory_peak,
 )
 from duotrack.frames import MODALITIES
-from duotrack.models.zoo import model_spec
 from duotrack.video import open_source
 from duotrack.video.made import write_clip
 
@@ -150,27 +149,23 @@ def measure(
     reports = []
     for each, device, kept, operations, memory in zip(configurations, devices, taken, flops, memories, strict=True):
         ceiling = peaks.get((each.precision, device), [])
-        reports.append(_report(each, device, kept, operations, ceiling, memory))
-    return reports, [_comparison(taken[0], other) for other in taken[1:]]
+        reports.append(report_of(each, device, kept, operations, ceiling, memory))
+    return reports, [compared(taken[0], other) for other in taken[1:]]
 
 
 @contextmanager
-def clip_of(
-    sources: Sequence[Path], *, model: str, size: tuple[int, int], modalities: int, frames: int
-) -> Iterator[Clip]:
+def clip_of(sources: Sequence[Path], *, size: tuple[int, int], modalities: int, frames: int) -> Iterator[Clip]:
     """The clip to measure on: the user's videos, or a made-up one in a temporary folder.
 
     Args:
         sources: videos; none for a made-up clip, one or two as there are `modalities` (one serves both as well).
-        model: only checked to be one.
         size: width and height of a made-up clip.
         modalities: 1 (visible) or 2.
         frames: how many.
 
     Raises:
-        InputError: no such model, or more sources than modalities.
+        InputError: more sources than modalities, or one that cannot be opened.
     """
-    model_spec(model)
     if len(sources) > modalities:
         raise InputError(f"{len(sources)} sources for {modalities} modalities; give one for each, or --modalities two")
     with TemporaryDirectory(prefix="duotrack-") as folder:
@@ -194,7 +189,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median, q1, q3)
 
 
-def _report(
+def report_of(
     configuration: Configuration,
     device: str,
     rounds: list[Round],
@@ -223,7 +218,7 @@ def _report(
     )
 
 
-def _comparison(first: list[Round], other: list[Round]) -> Comparison:
+def compared(first: list[Round], other: list[Round]) -> Comparison:
     def network(each: Round) -> float:
         return statistics.median(each.stages["network"])
 

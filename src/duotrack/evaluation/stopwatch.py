@@ -5,7 +5,7 @@ other's way.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from duotrack.errors import InputError
 from duotrack.frames import FramePair
@@ -147,15 +147,20 @@ def count_flops(configuration: Configuration, clip: Clip) -> int:
         assert first is not None, "_start refuses that"
         question = tracker.ask(first.rgb, first.aux)
         assert question is not None, "the frame has an image"
-        attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        with FlopCounterMode(display=False, custom_mapping={attention: _attention_flops}) as counter:
-            tracker.maps(question)
+        return counted(lambda: tracker.maps(question))
+
+
+def counted(run: Callable[[], object]) -> int:
+    """Operations of the products, convolutions and attentions that torch executes in `run`."""
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # torch counts its GPU kernels only
+    with FlopCounterMode(display=False, custom_mapping={attention: _attention_flops}) as counter:
+        run()
     return int(counter.get_total_flops())
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """Two products; torch counts them for its GPU kernels only."""
-    return int(sdpa_flop_count(query, key, value))
+    batch, heads, rows, width = query  # shapes
+    return int(2 * batch * heads * rows * key[-2] * (width + value[-1]))
 
 
 def memory_peak(configuration: Configuration, clip: Clip) -> dict[str, float]:
