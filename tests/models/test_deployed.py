@@ -30,7 +30,9 @@ def trained_norms(module: torch.nn.Module) -> None:
 def network(branch, **options: object) -> CKD:
     torch.manual_seed(0)
     squeeze = 24 if branch is HIERA else None
-    net = CKD(branch=branch, head=lambda n: CenterHead(inputs=n, channels=16, squeeze=squeeze), stages=(1, 2), **options)
+    net = CKD(
+        branch=branch, head=lambda n: CenterHead(inputs=n, channels=16, squeeze=squeeze), stages=(1, 2), **options
+    )
     trained_norms(net)
     return net.eval()
 

@@ -43,9 +43,15 @@ class StemBlock(nn.Module):
         if self.pool:
             shortcut = shortcut.unflatten(1, (4, n // 4)).amax(dim=1)
             q = q.unflatten(2, (4, n // 4)).amax(dim=2)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        tokens = shortcut + self.attn["proj"](mixed)
+        mixed = _attend(q, k, v) if self.pool else F.scaled_dot_product_attention(q, k, v)
+        tokens = shortcut + self.attn["proj"](mixed.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norm2(tokens))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention written out, for few queries: OpenVINO 2026.4 gets the fused one wrong in float32 with four of them."""
+    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return weights.softmax(dim=-1) @ v
 
 
 class HieraStem(nn.Module):

@@ -79,6 +79,14 @@ class GraphFacts(BaseModel):
         """Names of the graph's outputs: the maps, and the template's tokens where they can be kept."""
         return [*MAPS, *(f"tokens_{name}" for name in self.template if self.keeps)]
 
+    def input_shapes(self, batch: int) -> dict[str, list[int]]:
+        """Name of each input -> its shape for so many samples."""
+        sides = {"template": self.geometry.template_size, "search": self.geometry.search_size}
+        return {
+            name: [batch, 2] if name == "present" else [batch, 3, *[sides[name.partition("_")[0]]] * 2]
+            for name in self.wanted.input_names()
+        }
+
     def text(self) -> str:
         """As it is written into files."""
         return self.model_dump_json()

@@ -66,7 +66,9 @@ def answer_together(
 def _look(tracker: Tracker, questions: list[Question], stack: int) -> list[Peak]:
     """One forward over questions that have the same modalities, filled up to `stack` samples."""
     filled = questions + questions[-1:] * (stack - len(questions))
-    template = (_templates(filled, 0), _templates(filled, 1))
+    pairs = all(isinstance(question.template, tuple) for question in filled)
+    # a network that remembers templates in its own way takes one a sample
+    template = (_templates(filled, 0), _templates(filled, 1)) if pairs else [each.template for each in filled]
     search = (_searches(filled, 0), _searches(filled, 1))
     maps = tracker.net(template=template, search=search, available=questions[0].available)
     return tracker.peaks(maps)[: len(questions)]

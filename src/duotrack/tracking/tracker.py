@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,9 +26,13 @@ Pair = tuple[Tensor | None, Tensor | None]
 
 
 class Network(Protocol):
-    """What the tracker asks of a network: any module of `duotrack.models`, or a stand-in."""
+    """What the tracker asks of a network: any module of `duotrack.models`, or a stand-in.
 
-    def __call__(self, *, template: Pair, search: Pair, available: tuple[str, ...]) -> HeadMaps:
+    One that has a method `remember(template: Pair)` is asked once what it wants to keep of a template, and handed that
+    as `template` from then on.
+    """
+
+    def __call__(self, *, template: Any, search: Pair, available: tuple[str, ...]) -> HeadMaps:
         """Normalised template and search crops (1, 3, S, S), None where missing, to the maps of a centre head."""
         ...
 
@@ -37,11 +41,11 @@ class Network(Protocol):
 class Question:
     """What a tracker asks its network about one frame that has at least one image.
 
-    `template` and `search` as the network reads them, (1, 3, S, S) on its device, (rgb, aux), None where that one is
-    missing; `resize_factor` of the search crops.
+    `template` is what the network remembers of it, else its images; images as the network reads them, (1, 3, S, S) on
+    its device, (rgb, aux), None where that one is missing; `resize_factor` of the search crops.
     """
 
-    template: Pair
+    template: Any
     search: Pair
     resize_factor: float
 
@@ -55,7 +59,7 @@ class Question:
 class _Target:
     """What is known of the object that is being followed."""
 
-    template: Pair
+    template: Any
     size: tuple[int, int]
     box: NDArray[np.float64]
     memory: Memory
@@ -120,7 +124,8 @@ class Tracker:
             raise InputError("both images are missing (None): the first frame needs rgb, aux or both")
         start = check_box(box, *size)
         template, _ = self._crop(rgb, aux, start, self.geometry.template_factor, self.geometry.template_size)
-        self._target = _Target(template, size, start, Memory())
+        remember = getattr(self.net, "remember", None)
+        self._target = _Target(template if remember is None else remember(template), size, start, Memory())
         return TrackResult(start.copy(), 1.0, "tracking", available_modalities(rgb, aux))
 
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
