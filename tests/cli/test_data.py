@@ -61,3 +61,35 @@ def test_bad_input_is_exit_code_2(copy, options, words):
     assert done.exit_code == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_cache_is_built_and_trained_from(copy, tmp_path):
+    command = ["data", "cache", "--root", str(copy), "--out", str(tmp_path / "crops"), "--model", "ckd-tiny"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.stderr
+    assert "2 sequences written, 0 were there" in done.stdout
+    again = CliRunner().invoke(app, command)
+    assert "0 sequences written, 2 were there" in again.stdout
+    assert run("--dataset", "folder", "--root", tmp_path / "crops").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--layout", "laser"], "did you mean 'lasher'"),
+        (["--model", "ckd-tinny"], "ckd-tiny"),
+        (["--reach", "0"], "reach"),
+        (["--names", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_a_cache_that_cannot_be_built_is_one_line(copy, tmp_path, change, words):
+    done = CliRunner().invoke(app, ["data", "cache", "--root", str(copy), "--out", str(tmp_path / "out"), *change])
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_cache_does_not_replace_its_data(copy):
+    done = CliRunner().invoke(app, ["data", "cache", "--root", str(copy), "--out", str(copy)])
+    assert done.exit_code == 2
+    assert "the data itself" in done.stderr

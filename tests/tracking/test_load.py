@@ -78,7 +78,7 @@ def test_settings_arrive():
     ("options", "words"),
     [
         ({"name": "ckd-tinny"}, "ckd-tiny"),
-        ({"backend": "onnx"}, "torch"),
+        ({"backend": "onnx"}, "onnxruntime"),
         ({"precision": "fp16", "device": "cpu"}, "bf16"),
         ({"precision": "int8"}, "precision"),
         ({"device": "tpu"}, "device"),

@@ -24,6 +24,7 @@ from duotrack.images import SUFFIXES
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "test", "all"]
+LayoutName = Literal["lasher", "gtot", "vtuav-train", "depthtrack", "rgbd1k-train", "visevent"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,18 @@ VISEVENT = Layout(
 def own_layout(kind: Kind) -> Layout:
     """A folder of your own: as LasHeR, with the auxiliary frames in `infrared`, `depth` or `event`."""
     return LASHER if kind == "thermal" else replace(LASHER, aux=kind, kind=kind)
+
+
+def layout_named(name: LayoutName) -> Layout:
+    """A layout that training data may have."""
+    named = {
+        "lasher": LASHER,
+        "gtot": GTOT,
+        "depthtrack": DEPTHTRACK,
+        "rgbd1k-train": RGBD1K_TRAIN,
+        "visevent": VISEVENT,
+    }
+    return named.get(name) or vtuav_train_layout()
 
 
 def open_layout(

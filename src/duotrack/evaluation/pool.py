@@ -1,7 +1,7 @@
 """Worker processes that each track one sequence at a time, for CPUs.
 
-Every worker computes with one thread: then its boxes do not depend on how many workers there are. A worker whose parent
-is gone ends by itself, at the next thing it has to say.
+Every worker computes with one thread: then its boxes do not depend on how many workers there are. Another one reads the
+next frame meanwhile. A worker whose parent is gone ends by itself, at the next thing it has to say.
 """
 
 import multiprocessing
@@ -122,7 +122,7 @@ def _work(line: Connection, load: Callable[[], Tracker], keep: Callable[[Tracked
 
 def _track(line: Connection, tracker: Tracker, sequence: Frames, keep: Callable[[Tracked], None]) -> None:
     frames, said = 0, time.monotonic()
-    for event in track_sequences(tracker, [sequence]):
+    for event in track_sequences(tracker, [sequence], readers=1):
         if isinstance(event, Advanced):
             frames += event.frames
             if time.monotonic() - said < _SAY_EVERY:

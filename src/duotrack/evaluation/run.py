@@ -27,7 +27,7 @@ from duotrack.tracking.tracker import Tracker
 from duotrack.weights.task import settle_kind
 
 _READERS = 16
-"""Threads that decode ahead for a GPU, at most; each sequence of the batch has one frame in hand."""
+"""Threads that decode ahead for a GPU, at most; each sequence of the batch has one frame in hand. One for a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +222,7 @@ def _events(sequences: list[Frames], setup: Setup, identity: Identity, folder: P
     if not sequences:
         return
     tracker = _load(setup)()
-    readers = min(setup.batch, _READERS) if identity.device == "cuda" else 0
+    readers = min(setup.batch, _READERS) if identity.device == "cuda" else 1
     with _one_thread(identity.device):
         together = track_sequences(tracker, sequences, batch=setup.batch, stack=identity.stack, readers=readers)
         for event in together:

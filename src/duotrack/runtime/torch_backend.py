@@ -28,6 +28,11 @@ class HalfPrecision(nn.Module):
         maps = {name: getattr(out, name).float() for name in ("score_map", "size_map", "offset_map")}
         return replace(out, **maps)
 
+    def remember(self, template: Pair) -> Pair:
+        """As the wrapped network, if it remembers templates; else they are kept as they are."""
+        own = getattr(self.net, "remember", None)
+        return template if own is None else own(self._cast(template))
+
     def _cast(self, pair: Pair) -> Pair:
         rgb, aux = (None if image is None else image.to(self.dtype) for image in pair)
         return rgb, aux

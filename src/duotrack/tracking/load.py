@@ -1,19 +1,18 @@
 """From a model's name to a tracker that is ready."""
 
 from pathlib import Path
+from typing import Any
 
 from duotrack.depth import Colours
-from duotrack.errors import InputError, nearest
+from duotrack.errors import InputError
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
-from duotrack.runtime.torch_backend import prepare, resolve_device
+from duotrack.runtime.backends import backend_device, check_backend, is_export, open_export, open_network
+from duotrack.runtime.graph_facts import BOTH
 from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.tracker import Tracker
-from duotrack.weights.build import build_net
 from duotrack.weights.task import settle_kind
-
-BACKENDS = ("torch",)
 
 
 def load_tracker(
@@ -21,9 +20,10 @@ def load_tracker(
     *,
     weights: str | Path | None = None,
     device: str = "auto",
-    precision: str = "fp32",
-    backend: str = "torch",
+    precision: str | None = None,
+    backend: str | None = None,
     elimination: str | None = None,
+    modalities: tuple[str, ...] = BOTH,
     modality: Kind | None = None,
     depth_colours: Colours = "bgr",
     missing: str = DEFAULT_POLICY,
@@ -33,11 +33,15 @@ def load_tracker(
 
     Args:
         name: one of `duotrack.models.zoo.MODELS`, e.g. "ckd-tiny".
-        weights: a safetensors file or a published checkpoint; None takes what the package holds for this model.
-        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
-        precision: "fp32", or "bf16" or "fp16" for the network's weights and arithmetic.
-        backend: "torch".
-        elimination: "mce", "ce" or "none"; None takes the model's own.
+        weights: a safetensors file, a published checkpoint or an exported network (`.onnx`, `.xml`); None takes what
+            the package holds for this model.
+        device: "auto" (CUDA where there is one and the back-end uses it, else the CPU), "cpu", "cuda" or "cuda:N".
+        precision: "fp32", "bf16", "fp16" or "int8", for the network's weights and arithmetic; None takes fp32, or
+            what an exported network was made for. Which back-end has which: `duotrack.runtime.backends.BACKENDS`.
+        backend: "torch", "compiled", "onnxruntime" or "openvino"; None takes torch, or what runs an exported network.
+        elimination: "mce", "ce" or "none"; None takes the model's own. An exported network's is settled.
+        modalities: what the videos will have, ("rgb", "aux") or one of them: a back-end that prepares a graph does so
+            for these, and prepares others when a target is first seen with them.
         modality: what the auxiliary frames show: "thermal", "depth" (16 bits, millimetres) or "event"; None takes what
             the weights were trained on, as far as they say, else thermal.
         depth_colours: order of the channels of depth that the tracker renders; "bgr" for published checkpoints.
@@ -46,24 +50,53 @@ def load_tracker(
         **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the default.
 
     Raises:
-        InputError: an unknown name or option, a device that this machine lacks, a precision that it does not have, or
-            weights that cannot be read, belong to another model or were trained on another modality.
+        InputError: an unknown name or option, a device that this machine lacks, a back-end that is not installed, a
+            precision that it does not have, or weights that cannot be read, belong to another model or were trained on
+            another modality.
     """
     spec = model_spec(name)
-    if backend not in BACKENDS:
-        raise InputError(f"no backend is called {backend!r}{nearest(backend, list(BACKENDS))}")
+    settled, kind = check_backend(backend, precision, weights)
     rule = state_rule(**thresholds)
     policy = missing_policy(missing)
-    kind = settle_kind(spec, weights, modality, colours=depth_colours)
-    where = resolve_device(device, precision)
-    net = prepare(build_net(name, weights=weights, elimination=elimination), device=where, precision=precision)
-    return Tracker(
-        net,
-        geometry=spec.geometry,
-        calibration=spec.calibration,
-        rule=rule,
-        missing=policy,
+    exported = weights is not None and is_export(weights)
+    shows = settle_kind(spec, None if exported else weights, modality, colours=depth_colours)
+    where = backend_device(settled, device, kind)
+    about: dict[str, Any] = {
+        "rule": rule,
+        "missing": policy,
+        "device": where,
+        "kind": shows,
+        "depth_colours": depth_colours,
+    }
+    if weights is not None and exported:
+        net, facts = open_export(weights, backend=settled, precision=kind, device=where)
+        if facts.model != name:
+            raise InputError(f"{weights} is an export of {facts.model}, not of {name}; use --model {facts.model}")
+        if elimination not in (None, facts.elimination):
+            raise InputError(f"{weights} was exported with elimination {facts.elimination}, not {elimination}")
+        return Tracker(net, geometry=facts.sizes, calibration=facts.calibration, **about)
+    opened = open_network(
+        name,
+        weights=weights,
+        backend=settled,
+        precision=kind or "fp32",
         device=where,
-        kind=kind,
-        depth_colours=depth_colours,
+        elimination=elimination,
+        modalities=modalities,
     )
+    return Tracker(opened, geometry=spec.geometry, calibration=spec.calibration, **about)
+
+
+def model_of(weights: str | Path | None, model: str | None) -> str:
+    """The model that was asked for; where none was, an exported network's own, else "ckd-tiny".
+
+    Raises:
+        InputError: an exported network that cannot be read.
+    """
+    if model is not None:
+        return model
+    if weights is None or not is_export(weights):
+        return "ckd-tiny"
+    from duotrack.runtime.backends import facts_of
+
+    return facts_of(weights).model

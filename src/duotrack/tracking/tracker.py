@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,12 +16,11 @@ from duotrack.errors import InputError
 from duotrack.frames import Image, Kind, Modality, TrackResult, available_modalities
 from duotrack.models.outputs import HeadMaps
 from duotrack.models.zoo import Geometry
-from duotrack.tracking.crop import crop_square
 from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
-from duotrack.tracking.missing import Images, Past, Policy, remember, shown_instead
-from duotrack.tracking.preprocess import to_tensor
+from duotrack.tracking.missing import Past, Policy, remember, shown_instead
 from duotrack.tracking.state import Memory, StateRule, calibrate, step
+from duotrack.tracking.view import view
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +28,13 @@ Pair = tuple[Tensor | None, Tensor | None]
 
 
 class Network(Protocol):
-    """What the tracker asks of a network: any module of `duotrack.models`, or a stand-in."""
+    """What the tracker asks of a network: any module of `duotrack.models`, or a stand-in.
 
-    def __call__(self, *, template: Pair, search: Pair, available: tuple[str, ...]) -> HeadMaps:
+    One that has a method `remember(template: Pair)` is asked once what it wants to keep of a template, and handed that
+    as `template` from then on.
+    """
+
+    def __call__(self, *, template: Any, search: Pair, available: tuple[str, ...]) -> HeadMaps:
         """Normalised template and search crops (1, 3, S, S), None where missing, to the maps of a centre head."""
         ...
 
@@ -40,13 +43,13 @@ class Network(Protocol):
 class Question:
     """What a tracker asks its network about one frame.
 
-    `template` as the network reads it; `search` (S, S, 3) uint8 crops of what it is shown for (rgb, aux), None where
-    it is shown nothing; `resize_factor` of the crops; `present` the modalities that the frame itself had; `past` what
-    the sensors have given up to this frame.
+    `template` is what the network remembers of it, else its images; `search` what it is shown for (rgb, aux): images as
+    the network reads them, (1, 3, S, S) on its device, None where it is shown nothing; `resize_factor` of the search
+    crops; `present` the modalities that the frame itself had; `past` what the sensors have given up to this frame.
     """
 
-    template: Pair
-    search: Images
+    template: Any
+    search: Pair
     resize_factor: float
     present: tuple[Modality, ...]
     past: Past
@@ -61,7 +64,7 @@ class Question:
 class _Target:
     """What is known of the object that is being followed."""
 
-    template: Pair
+    template: Any
     size: tuple[int, int]
     box: NDArray[np.float64]
     memory: Memory
@@ -142,9 +145,10 @@ class Tracker:
         if size is None:
             raise InputError("both images are missing (None): the first frame needs rgb, aux or both")
         start = check_box(box, *size)
-        crops, _ = _crops(rgb, aux, start, self.geometry.template_factor, self.geometry.template_size)
+        template, _ = self._crop(rgb, aux, start, self.geometry.template_factor, self.geometry.template_size)
+        memorise = getattr(self.net, "remember", None)
         past = remember(self.missing, (rgb, aux), Past())
-        self._target = _Target(self._tensors(crops), size, start, Memory(), past)
+        self._target = _Target(template if memorise is None else memorise(template), size, start, Memory(), past)
         return TrackResult(start.copy(), 1.0, "tracking", available_modalities(rgb, aux))
 
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
@@ -181,16 +185,19 @@ class Tracker:
                 "keep the size, or call init again"
             )
         shown = shown_instead(self.missing, (rgb, aux), target.past)
-        search, resize_factor = _crops(*shown, target.box, self.geometry.search_factor, self.geometry.search_size)
+        search, resize_factor = self._crop(*shown, target.box, self.geometry.search_factor, self.geometry.search_size)
         past = remember(self.missing, (rgb, aux), target.past)
         return Question(target.template, search, resize_factor, available_modalities(rgb, aux), past)
 
     @torch.inference_mode()
     def look(self, question: Question) -> Peak:
         """The second third of `update`: the network's answer to a question that has something to look at."""
-        search = self._tensors(question.search)
-        maps = self.net(template=question.template, search=search, available=question.available)
-        return self.peaks(maps)[0]
+        return self.peaks(self.maps(question))[0]
+
+    @torch.inference_mode()
+    def maps(self, question: Question) -> HeadMaps:
+        """The network alone."""
+        return self.net(template=question.template, search=question.search, available=question.available)
 
     def peaks(self, maps: HeadMaps) -> list[Peak]:
         """The best cell of each sample's maps under this tracker's window."""
@@ -219,19 +226,15 @@ class Tracker:
         found = map_back(peak.box, target.box, size=size, resize_factor=question.resize_factor)
         return clip_xywh(found, *target.size), calibrate(peak.score, self.calibration)
 
-    def _tensors(self, crops: Images) -> Pair:
-        rgb, aux = (None if crop is None else to_tensor(crop, self.device) for crop in crops)
-        return rgb, aux
-
-
-def _crops(
-    rgb: Image | None, aux: Image | None, box: NDArray[np.float64], factor: float, size: int
-) -> tuple[Images, float]:
-    """The same square of both images, (size, size, 3), and its resize factor; 1 where there is no image."""
-    rgb_crop, aux_crop = (None if image is None else crop_square(image, box, factor, size) for image in (rgb, aux))
-    either = rgb_crop or aux_crop
-    images = (None if rgb_crop is None else rgb_crop.image, None if aux_crop is None else aux_crop.image)
-    return images, 1.0 if either is None else either.resize_factor
+    def _crop(
+        self, rgb: Image | None, aux: Image | None, box: NDArray[np.float64], factor: float, size: int
+    ) -> tuple[Pair, float]:
+        """The same square of both images, and its resize factor; 1 where there is no image."""
+        images = [image for image in (rgb, aux) if image is not None]
+        if not images:
+            return (None, None), 1.0
+        seen, resize_factor = view(images, box, factor, size, self.device)
+        return (None if rgb is None else seen[:1], None if aux is None else seen[-1:]), resize_factor
 
 
 class MultiTracker:

@@ -9,18 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from duotrack.datasets.fingerprint import fingerprint
-from duotrack.datasets.layouts import (
-    DEPTHTRACK,
-    GTOT,
-    LASHER,
-    RGBD1K_TRAIN,
-    VISEVENT,
-    Layout,
-    lasher_names,
-    open_layout,
-    own_layout,
-    vtuav_train_layout,
-)
+from duotrack.datasets.layouts import Layout, LayoutName, lasher_names, layout_named, open_layout, own_layout
 from duotrack.datasets.sequence import Sequence
 from duotrack.datasets.stills import open_stills
 from duotrack.depth import Colours
@@ -33,19 +22,11 @@ from duotrack.training.sampling import Sampling
 from duotrack.training.settings import Settings
 from duotrack.training.synthesis import Synthesis
 
-_LAYOUTS = {
-    "lasher": LASHER,
-    "gtot": GTOT,
-    "depthtrack": DEPTHTRACK,
-    "rgbd1k-train": RGBD1K_TRAIN,
-    "visevent": VISEVENT,
-}
-
 
 class DataSettings(Settings):
     """How folders are read and pairs are drawn; the folders themselves come from the command line."""
 
-    layout: Literal["lasher", "gtot", "vtuav-train", "depthtrack", "rgbd1k-train", "visevent"] = Field(
+    layout: LayoutName = Field(
         default="lasher", description="where a sequence keeps frames and boxes; your own folders: like LasHeR"
     )
     modality: Kind | None = Field(
@@ -152,7 +133,7 @@ def open_folders(folders: Folders, settings: DataSettings, split: str | None) ->
 
 
 def _layout(settings: DataSettings) -> Layout:
-    layout = _LAYOUTS.get(settings.layout) or vtuav_train_layout()
+    layout = layout_named(settings.layout)
     if settings.modality in (None, layout.kind):
         return layout
     if settings.layout != "lasher":

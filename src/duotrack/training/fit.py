@@ -121,16 +121,7 @@ def fit(
 
 def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
     recipe, geometry = run.recipe, model_spec(run.recipe.model.name).geometry
-    method = method_of(recipe.model.name)
-    module = TrackerModule(
-        net=net,
-        groups=groups,
-        step=partial(method.step, settings=recipe.method),
-        check=partial(method.check, settings=recipe.method),
-        recipe=recipe,
-        plan=run.plan,
-        devices=run.devices,
-    )
+    module = make_module(recipe, net, groups, run.plan, devices=run.devices)
     loader = partial(make_loader, workers=recipe.workers, pin=run.accelerator == "cuda")
     share: dict[str, Any] = {"batch_size": recipe.batch_size, "rank": _rank(), "world": run.devices}
     pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed)
@@ -158,6 +149,20 @@ def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
             )
         except InputError as error:
             raise first_hand(error) from error
+
+
+def make_module(recipe: Recipe, net: nn.Module, groups: list[Group], plan: Plan, *, devices: int = 1) -> TrackerModule:
+    """`net` with the training step of the recipe's method."""
+    method = method_of(recipe.model.name)
+    return TrackerModule(
+        net=net,
+        groups=groups,
+        step=partial(method.step, settings=recipe.method),
+        check=partial(method.check, settings=recipe.method),
+        recipe=recipe,
+        plan=plan,
+        devices=devices,
+    )
 
 
 def build_network(recipe: Recipe, *, load: bool = True) -> nn.Module:

@@ -80,13 +80,24 @@ class TrackerModule(pl.LightningModule):
         parts = {f"val/{name}": part for name, part in self._check(self.net, batch).items()}
         self.log_dict(parts, logger=False, sync_dist=self._devices > 1, batch_size=len(batch["box"]))
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm of the whole gradient, here: Lightning refuses a fused optimiser though nothing is scaled."""
+        if gradient_clip_val:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note how far the stream of batches was read."""
         checkpoint["batches_done"] = self._batches
 
     def configure_optimizers(self) -> Any:
         """AdamW and the schedule, stepped once an optimiser step."""
-        optimiser = make_optimiser(self._groups, self._recipe.optimiser)
+        optimiser = make_optimiser(self._groups, self._recipe.optimiser, fused=self._recipe.precision != "fp16")
         plan = self._plan
         factor = schedule_factor(self._recipe.schedule, steps=plan.steps, steps_per_epoch=plan.steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)

@@ -72,10 +72,16 @@ def split_parameters(net: nn.Module, learning_rates: dict[str, float], freeze: t
     return groups
 
 
-def make_optimiser(groups: list[Group], settings: OptimiserSettings) -> torch.optim.AdamW:
-    """AdamW over the groups that train (docs/specs/ckd.md, section 3.2)."""
+def make_optimiser(groups: list[Group], settings: OptimiserSettings, *, fused: bool = True) -> torch.optim.AdamW:
+    """AdamW over the groups that train (docs/specs/ckd.md, section 3.2).
+
+    `fused` updates each parameter in one pass, which takes half the time; not together with the loss scaling of fp16,
+    which would have to be undone before gradients are clipped.
+    """
     trained = [{"params": g.parameters, "lr": g.learning_rate} for g in groups if g.trains and g.parameters]
-    return torch.optim.AdamW(trained, betas=settings.betas, eps=settings.epsilon, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(
+        trained, betas=settings.betas, eps=settings.epsilon, weight_decay=settings.weight_decay, fused=fused
+    )
 
 
 def schedule_factor(settings: ScheduleSettings, *, steps: int, steps_per_epoch: float) -> Callable[[int], float]:

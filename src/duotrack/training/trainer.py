@@ -69,17 +69,10 @@ def make_trainer(
         accelerator=accelerator,
         devices=devices,
         strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true" if uneven else "ddp",
-        precision=_PRECISIONS[recipe.precision],
-        max_epochs=1,  # the stream holds all epochs
         val_check_interval=every if check else None,
         limit_val_batches=None if check else 0,
         num_sanity_val_steps=0,
-        accumulate_grad_batches=recipe.optimiser.accumulate,
-        gradient_clip_val=recipe.optimiser.clip or None,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,  # ours are written whole or not at all
-        enable_model_summary=False,
-        enable_progress_bar=False,
+        **engine(recipe),
         logger=TensorBoardLogger(save_dir=out, name="", version="tensorboard", purge_step=step + 1),
         plugins=[AtomicCheckpoints()],
         callbacks=[
@@ -89,6 +82,20 @@ def make_trainer(
         ],
         default_root_dir=out,
     )
+
+
+def engine(recipe: Recipe) -> dict[str, Any]:
+    """What a trainer of this recipe is told wherever it trains: arithmetic, clipping, and no habits of Lightning's."""
+    return {
+        "precision": _PRECISIONS[recipe.precision],
+        "max_epochs": 1,  # the stream holds all epochs
+        "accumulate_grad_batches": recipe.optimiser.accumulate,
+        "gradient_clip_val": recipe.optimiser.clip or None,
+        "use_distributed_sampler": False,
+        "enable_checkpointing": False,  # ours are written whole or not at all
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+    }
 
 
 @contextmanager

@@ -1,0 +1,191 @@
+"""What one process measures of one configuration: stages, whole frames, memory, arithmetic.
+
+A process holds one configuration only, so that memory is that configuration's own and libraries do not get into each
+other's way.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from duotrack.errors import InputError
+from duotrack.frames import FramePair
+from duotrack.tracking.load import load_tracker
+from duotrack.tracking.tracker import Tracker
+from duotrack.video import open_source
+
+STAGES = ("decode", "crop", "network", "post")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """A tracker as `load_tracker` makes it."""
+
+    model: str
+    weights: Path | None = None
+    backend: str = "torch"
+    precision: str = "fp32"
+    device: str = "auto"
+    elimination: str | None = None
+
+    def load(self, **changes: Any) -> Tracker:
+        """The tracker."""
+        given = {**vars(self), **changes}
+        return load_tracker(given.pop("model"), **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """What is tracked: the first `frames` frames of one or two videos from `box` on."""
+
+    rgb: Path | None
+    aux: Path | None
+    box: tuple[float, float, float, float]
+    frames: int
+
+    @contextmanager
+    def pairs(self, *, prefetch: int) -> Iterator[Iterator[FramePair]]:
+        """The frames, decoded `prefetch` frames ahead in a thread, or when they are asked for."""
+        with open_source(self.rgb, self.aux, prefetch=prefetch, length_mismatch="shortest") as source:
+            yield islice(source, self.frames)
+
+
+@dataclass
+class Round:
+    """One round: seconds of each frame but the first by stage, and seconds a frame end to end."""
+
+    stages: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in STAGES})
+    frame: float = 0.0
+
+
+def measure_round(configuration: Configuration, clip: Clip) -> Round:
+    """Track `clip` twice: by stage, then as `duotrack track` does, decoding ahead.
+
+    Raises:
+        InputError: the tracker cannot be made, or the clip has less than two frames that can be read.
+    """
+    tracker = ready(configuration, clip)
+    measured = Round()
+    with clip.pairs(prefetch=0) as pairs:
+        _start(tracker, next(pairs, None), clip)
+        before = time.perf_counter()
+        for pair in pairs:
+            marks = [before, time.perf_counter()]
+            question = tracker.ask(pair.rgb, pair.aux)
+            marks.append(_now(tracker))
+            if question is not None:
+                maps = tracker.maps(question)
+                marks.append(_now(tracker))
+                tracker.answer(question, tracker.peaks(maps)[0])
+                marks.append(time.perf_counter())
+                for name, begin, end in zip(STAGES, marks, marks[1:], strict=False):
+                    measured.stages[name].append(end - begin)
+            before = time.perf_counter()
+    with clip.pairs(prefetch=4) as pairs:
+        _start(tracker, next(pairs, None), clip)
+        count, began = 0, time.perf_counter()
+        for count, pair in enumerate(pairs, start=1):  # noqa: B007 - the last count is wanted
+            tracker.update(pair.rgb, pair.aux)
+        measured.frame = (time.perf_counter() - began) / max(count, 1)
+    if not measured.stages["network"]:
+        raise InputError("speed is measured from the second frame on: give a video with more frames that can be read")
+    return measured
+
+
+@cache
+def ready(configuration: Configuration, clip: Clip) -> Tracker:
+    """This process's tracker, warmed up; the peak of its memory counts from here on."""
+    tracker = configuration.load()
+    with clip.pairs(prefetch=0) as pairs:
+        first = next(pairs, None)
+        _start(tracker, first, clip)
+        assert first is not None, "_start refuses that"
+        for pair in islice(pairs, 3):
+            tracker.update(pair.rgb, pair.aux)
+    restart_memory_peak()
+    if tracker.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(tracker.device)
+    return tracker
+
+
+def device_of(configuration: Configuration, clip: Clip) -> str:
+    """Where this process's tracker computes."""
+    return str(ready(configuration, clip).device)
+
+
+def _start(tracker: Tracker, first: FramePair | None, clip: Clip) -> None:
+    if first is None or not first.available:
+        raise InputError("the first frame of the video cannot be read: speed cannot be measured on it")
+    tracker.init(first.rgb, first.aux, clip.box)
+
+
+def _now(tracker: Tracker) -> float:
+    """The time when the device has done all it was told: stages would otherwise count where they wait."""
+    if tracker.device.type == "cuda":
+        torch.cuda.synchronize(tracker.device)
+    return time.perf_counter()
+
+
+def count_flops(configuration: Configuration, clip: Clip) -> int:
+    """Operations of one frame in the network, a multiplication and an addition counted as two.
+
+    Counted by torch from the products and convolutions that run in eager fp32, elimination at work: that is what other
+    back-ends compute too.
+    """
+    tracker = configuration.load(backend="torch", precision="fp32", device="cpu")
+    with clip.pairs(prefetch=0) as pairs:
+        first = next(pairs, None)
+        _start(tracker, first, clip)
+        assert first is not None, "_start refuses that"
+        question = tracker.ask(first.rgb, first.aux)
+        assert question is not None, "the frame has an image"
+        return counted(lambda: tracker.maps(question))
+
+
+def counted(run: Callable[[], object]) -> int:
+    """Operations of the products, convolutions and attentions that torch executes in `run`."""
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # torch counts its GPU kernels only
+    with FlopCounterMode(display=False, custom_mapping={attention: _attention_flops}) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    batch, heads, rows, width = query  # shapes
+    return int(2 * batch * heads * rows * key[-2] * (width + value[-1]))
+
+
+def memory_peak(configuration: Configuration, clip: Clip) -> dict[str, float]:
+    """Megabytes at most since `ready`: `resident` of this process, `device` of the GPU's memory where it is used."""
+    tracker = ready(configuration, clip)
+    peaks = {"resident": _resident_peak()}
+    if tracker.device.type == "cuda":
+        peaks["device"] = torch.cuda.max_memory_allocated(tracker.device) / 1e6
+    return peaks
+
+
+def restart_memory_peak() -> None:
+    """Forget the peak so far, where the system can (Linux); elsewhere peaks count from the process's start."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _resident_peak() -> float:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        import resource
+        import sys
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024 / 1e6

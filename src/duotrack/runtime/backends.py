@@ -1,0 +1,237 @@
+"""Back-ends by name: which precisions each computes in, where it runs, and how a network is made ready for it."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from duotrack.errors import InputError, nearest
+from duotrack.models.zoo import model_spec
+from duotrack.runtime.deploy import deploy
+from duotrack.runtime.graph_cache import Recipe, kept_graph
+from duotrack.runtime.graph_facts import BOTH, GraphFacts, Wanted
+from duotrack.runtime.graph_net import GraphNet, Session
+from duotrack.runtime.torch_backend import prepare, resolve_device
+from duotrack.weights.build import build_net, packaged_weights
+from duotrack.weights.safetensor import save_weights
+
+logger = logging.getLogger(__name__)
+
+BACKENDS: dict[str, tuple[str, ...]] = {
+    "torch": ("fp32", "bf16", "fp16"),
+    "compiled": ("fp32", "bf16", "fp16"),
+    "onnxruntime": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+}
+"""Back-end -> the precisions that it has."""
+
+FILES = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
+"""Suffix of an exported file -> back-ends that run it, the usual one first."""
+
+
+def is_export(weights: str | Path | None) -> bool:
+    """Whether weights are an exported graph."""
+    return weights is not None and Path(weights).suffix in FILES
+
+
+def check_backend(backend: str | None, precision: str | None, weights: str | Path | None) -> tuple[str, str | None]:
+    """The back-end and precision that will be used; a precision of None is an exported file's own.
+
+    Raises:
+        InputError: no such back-end or precision, or one that does not go with the other or with the file.
+    """
+    if backend is not None and backend not in BACKENDS:
+        raise InputError(f"no backend is called {backend!r}{nearest(backend, list(BACKENDS))}")
+    every = list(dict.fromkeys(name for names in BACKENDS.values() for name in names))
+    if precision is not None and precision not in every:
+        raise InputError(f"no precision is called {precision!r}{nearest(precision, every)}")
+    runs = FILES[Path(weights).suffix] if weights is not None and is_export(weights) else ()
+    if runs and backend is not None and backend not in runs:
+        raise InputError(f"{weights} is an exported network: backend {' or '.join(runs)} runs it, not {backend}")
+    chosen = backend or (runs[0] if runs else "torch")
+    settled = precision if runs else precision or "fp32"
+    if settled is not None and settled not in BACKENDS[chosen]:
+        having = [name for name, has in BACKENDS.items() if settled in has]
+        raise InputError(
+            f"backend {chosen} has no precision {settled}, only {', '.join(BACKENDS[chosen])}; {' and '.join(having)} do"
+        )
+    if settled == "int8" and not runs:
+        raise InputError(
+            "int8 must be fitted to frames first: run `duotrack export MODEL --precision int8 --frames DIR --out FILE` "
+            "and give the file as weights"
+        )
+    return chosen, settled
+
+
+def backend_device(backend: str, device: str, precision: str | None) -> torch.device:
+    """Where crops go and the network runs; see `duotrack.runtime.torch_backend.resolve_device`.
+
+    Raises:
+        InputError: also a GPU for a back-end that computes on the CPU only.
+    """
+    if backend in ("torch", "compiled"):
+        return resolve_device(device, precision or "fp32")
+    kind = resolve_device("cpu" if device == "auto" else device, "fp32")
+    if backend == "openvino" and kind.type != "cpu":
+        raise InputError(
+            f"backend openvino runs on the CPU here, not on {device}; use --device cpu, or backend compiled"
+        )
+    return kind
+
+
+def open_export(
+    weights: str | Path, *, backend: str, precision: str | None, device: torch.device
+) -> tuple[GraphNet, GraphFacts]:
+    """A network from an exported file, and what the file says of it.
+
+    Raises:
+        InputError: the back-end is not installed, or the file cannot be used.
+    """
+    session = _session(Path(weights), backend=backend, precision=precision, device=device)
+    about = session.facts
+    if (
+        precision is not None
+        and precision != about.precision
+        and not (backend == "openvino" and {precision, about.precision} <= {"fp32", "bf16"})
+    ):
+        raise InputError(
+            f"{weights} was exported in {about.precision}, not {precision}; export it again, or leave it out"
+        )
+
+    def refuse(wanted: Wanted) -> Session:
+        if about.keeps and set(wanted.search) <= set(about.search) and about.masked:
+            return session
+        has = "either modality alone" if about.either else " and ".join(about.search)
+        raise InputError(
+            f"{weights} looks at {has}, this frame has {' and '.join(wanted.search)}: export with --modalities "
+            f"{'both' if len(wanted.search) == 2 else wanted.search[0]}"
+        )
+
+    net = GraphNet(refuse, elimination=about.elimination)
+    net.sessions.append(session)
+    return net, about
+
+
+def open_network(
+    name: str,
+    *,
+    weights: str | Path | None,
+    backend: str,
+    precision: str,
+    device: torch.device,
+    elimination: str | None,
+    modalities: tuple[str, ...] = BOTH,
+) -> Any:
+    """A network of the zoo, ready to be asked in the back-end.
+
+    Args:
+        modalities: which graph is made ready at once; others are when they are asked for.
+
+    Raises:
+        InputError: the back-end is not installed, or the weights cannot be used.
+    """
+    if backend == "torch":
+        net = deploy(build_net(name, weights=weights, elimination=elimination))
+        return prepare(net, device=device, precision=precision)
+    if backend == "compiled":
+        from duotrack.runtime.compiled import CompiledNet
+
+        net = prepare(
+            deploy(build_net(name, weights=weights, elimination=elimination)), device=device, precision=precision
+        )
+        return CompiledNet(net, device=device)
+    require(backend)
+    from duotrack.models.zoo import elimination_of
+
+    spec = model_spec(name)
+    if elimination is not None:
+        elimination_of(spec, elimination)
+    file = _weights_file(name, weights)
+
+    def make(wanted: Wanted) -> Session:
+        recipe = Recipe(
+            model=name,
+            weights=str(file),
+            elimination=elimination,
+            template=wanted.template,
+            search=wanted.search,
+            half=precision == "bf16",
+            format="openvino" if backend == "openvino" else "onnx",
+        )
+        return _session(kept_graph(recipe), backend=backend, precision=precision, device=device)
+
+    graphs = GraphNet(make, elimination="")
+    names: Any = tuple(modalities)
+    graphs.elimination = graphs.open(Wanted(names, names)).facts.elimination
+    return graphs
+
+
+def require(backend: str) -> None:
+    """Whether a back-end's library is installed.
+
+    Raises:
+        InputError: it is not; names the extra.
+    """
+    if backend == "openvino":
+        from duotrack.runtime.openvino_backend import require_openvino
+
+        require_openvino()
+    if backend == "onnxruntime":
+        from duotrack.runtime.onnxruntime_backend import require_onnxruntime
+
+        require_onnxruntime()
+
+
+def _session(path: Path, *, backend: str, precision: str | None, device: torch.device) -> Session:
+    threads = torch.get_num_threads()
+    if backend == "openvino":
+        from duotrack.runtime.openvino_backend import OpenVINOSession
+
+        return OpenVINOSession(path, precision=precision, threads=threads)
+    from duotrack.runtime.onnxruntime_backend import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(path, device=device, threads=threads)
+
+
+def _weights_file(name: str, weights: str | Path | None) -> Path:
+    """A file that holds the weights; random ones are written to one, so that all graphs have the same."""
+    if weights is not None:
+        if not Path(weights).is_file():
+            raise InputError(f"no checkpoint at {weights}; check the path")
+        return Path(weights)
+    packaged = packaged_weights(model_spec(name))
+    return _random_weights(name) if packaged is None else packaged
+
+
+_passing: dict[str, tempfile.TemporaryDirectory[str]] = {}
+
+
+def _random_weights(name: str) -> Path:
+    if name not in _passing:
+        _passing[name] = tempfile.TemporaryDirectory(prefix="duotrack-")
+        net = build_net(name)
+        save_weights(
+            Path(_passing[name].name) / "random.safetensors",
+            net,
+            model=name,
+            elimination=str(getattr(net, "elimination", "none")),
+        )
+    return Path(_passing[name].name) / "random.safetensors"
+
+
+def facts_of(weights: str | Path) -> GraphFacts:
+    """What an exported file says of itself.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    path = Path(weights)
+    if path.suffix == ".xml":
+        from duotrack.runtime.openvino_backend import read_graph
+
+        return read_graph(path)[0]
+    from duotrack.runtime.onnx_file import read_onnx_facts
+
+    return read_onnx_facts(path)

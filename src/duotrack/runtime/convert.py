@@ -1,0 +1,123 @@
+"""From a network to a graph file: tracing, OpenVINO IR, ONNX, and the facts that travel inside."""
+
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from duotrack.errors import InputError
+from duotrack.files import atomic_path
+from duotrack.models.zoo import ModelSpec
+from duotrack.runtime.deploy import deploy
+from duotrack.runtime.graph_facts import GraphFacts, Wanted, facts
+from duotrack.runtime.onnx_file import KEY
+from duotrack.runtime.openvino_backend import require_openvino
+from duotrack.runtime.traced import trace
+
+EXPORT_EXTRA = "exporting to ONNX needs onnx and onnxscript: pip install 'duotrack[export]'"
+
+
+def describe(net: nn.Module, spec: ModelSpec, wanted: Wanted, *, precision: str, batch: int) -> GraphFacts:
+    """Facts of the graph of a deployed network; a mask is added where the network understands one."""
+    masked = bool(getattr(net, "masks", False)) and len(wanted.search) == 2
+    keeps = hasattr(net, "remember")
+    template = wanted.search if keeps else wanted.template
+    return facts(
+        model=spec.name,
+        geometry=spec.geometry,
+        calibration=spec.calibration,
+        elimination=str(getattr(net, "elimination", None)),
+        precision=precision,
+        wanted=Wanted(template, wanted.search, masked),
+        keeps=keeps,
+        either=bool(getattr(net, "shared", False)) and len(wanted.search) == 1,
+        batch=batch,
+        made_by={"duotrack": version("duotrack"), "torch": torch.__version__},
+    )
+
+
+def to_openvino(net: nn.Module, about: GraphFacts) -> Any:
+    """The OpenVINO model of a deployed network, float32, its metadata inside."""
+    ov = require_openvino()
+    with without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
+        model = ov.convert_model(trace(net, about.wanted, about.sizes, batch=about.batch))
+    for port, name in zip(model.inputs, about.wanted.input_names(), strict=True):
+        port.get_tensor().set_names({name})
+        port.get_node().set_friendly_name(name)
+    for port, name in zip(model.outputs, about.output_names(), strict=True):
+        port.get_tensor().set_names({*port.get_names(), name})
+    say_facts(model, about)
+    return model
+
+
+def say_facts(model: Any, about: GraphFacts) -> None:
+    """Put the metadata into an OpenVINO model."""
+    model.set_rt_info(about.text(), ["duotrack", "facts"])
+
+
+def save_openvino(model: Any, path: Path, *, half: bool) -> None:
+    """Write IR, `path` (`.xml`) and its weights beside it; `half` keeps them in 16 bits.
+
+    The weights go first: an `.xml` never stands without them.
+    """
+    ov = require_openvino()
+    with atomic_path(path) as temporary:
+        ov.save_model(model, temporary, compress_to_fp16=half)
+        temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
+
+
+def to_onnx(net: nn.Module, about: GraphFacts) -> Any:
+    """The ONNX program of a deployed network, its metadata inside; `save` writes it.
+
+    Raises:
+        InputError: what makes ONNX is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(EXPORT_EXTRA) from error
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            traced = trace(net, about.wanted, about.sizes, batch=about.batch)
+            program = torch.onnx.export(
+                traced,
+                input_names=about.wanted.input_names(),
+                output_names=about.output_names(),
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    assert program is not None
+    program.model.metadata_props[KEY] = about.text()
+    return program
+
+
+def prepared(net: nn.Module, *, precision: str = "fp32") -> nn.Module:
+    """A network of the zoo in its deployed form, on the CPU, its weights in `precision`'s type."""
+    made = deploy(net)
+    return made.half() if precision == "fp16" else made
+
+
+@contextlib.contextmanager
+def without_telemetry() -> Iterator[None]:
+    """OpenVINO's converter and NNCF report their use to their makers unless told otherwise; here they do not."""
+    name = "openvino_telemetry"
+    loaded = {each: sys.modules.pop(each) for each in list(sys.modules) if each.partition(".")[0] == name}
+    sys.modules[name] = None  # type: ignore[assignment]  # makes its import fail, which they are ready for
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        sys.modules.update(loaded)

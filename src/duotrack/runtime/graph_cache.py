@@ -1,0 +1,171 @@
+"""Graphs made once and kept: in a folder of the user's cache, by everything that they depend on.
+
+Making one takes tens of seconds and several times the network's memory, so a process of its own does it; tracking then
+loads only the graph. The folder is `$DUOTRACK_CACHE`, else `duotrack` in `$XDG_CACHE_HOME` or `~/.cache`.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+
+from duotrack.errors import InputError
+from duotrack.runtime.graph_facts import FORMAT, Wanted
+
+logger = logging.getLogger(__name__)
+_STEM = "graph"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a kept graph is made from.
+
+    `weights` is a file; `half` keeps its numbers in 16 bits; `format` is "openvino" or "onnx".
+    """
+
+    model: str
+    weights: str
+    elimination: str | None
+    template: tuple[str, ...]
+    search: tuple[str, ...]
+    half: bool
+    format: str
+
+
+def kept_graph(recipe: Recipe) -> Path:
+    """The file of a graph, made now if it is not there.
+
+    Raises:
+        InputError: weights that cannot be read or do not fit, or a library that is not installed.
+    """
+    folder = cache_folder() / "graphs"
+    name = _key(recipe)
+    file = folder / name / f"{_STEM}{'.xml' if recipe.format == 'openvino' else '.onnx'}"
+    if file.is_file():
+        return file
+    logger.warning(
+        "making the %s graph of %s for %s; it is kept in %s",
+        recipe.format,
+        recipe.model,
+        " and ".join(recipe.search),
+        folder,
+    )
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
+    try:
+        _build_apart(recipe, building / file.name)
+        try:
+            building.rename(file.parent)
+        except OSError:  # another process was first
+            if not file.is_file():
+                raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return file
+
+
+def cache_folder() -> Path:
+    """Where graphs are kept; a temporary folder, until the process ends, where that cannot be written."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("DUOTRACK_CACHE") or Path(base) / "duotrack")
+    try:
+        (folder / "graphs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder / "graphs"):
+            return folder
+    except OSError as error:
+        return _passing_folder(f"{folder}: {error.strerror}")
+
+
+@cache
+def _passing_folder(reason: str) -> Path:
+    import atexit
+
+    folder = Path(tempfile.mkdtemp(prefix="duotrack-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "graphs").mkdir()
+    logger.warning("graphs cannot be kept (%s): made anew each time; set DUOTRACK_CACHE to a folder", reason)
+    return folder
+
+
+def _key(recipe: Recipe) -> str:
+    """A name that changes with anything that the graph depends on."""
+    with Path(recipe.weights).open("rb") as stream:
+        weights = hashlib.file_digest(stream, "sha256").hexdigest()
+    libraries = ("torch", "openvino") if recipe.format == "openvino" else ("torch", "onnx", "onnxscript")
+    given = {
+        **asdict(recipe),
+        "weights": weights,
+        "graph": FORMAT,
+        "code": _code(),
+        **{name: version(name) for name in libraries},
+    }
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@cache
+def _code() -> str:
+    """Digest of the code that makes graphs."""
+    digest = hashlib.sha256()
+    for room in ("models", "runtime"):
+        for file in sorted(Path(str(resources.files("duotrack"))).joinpath(room).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _build_apart(recipe: Recipe, file: Path) -> None:
+    request = json.dumps({**asdict(recipe), "file": str(file)})
+    package = str(Path(str(resources.files("duotrack"))).parent)
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "duotrack.runtime.graph_cache"],
+        input=request,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    if done.returncode == 2:
+        raise InputError(done.stdout.strip())
+    if done.returncode or not file.is_file():
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise RuntimeError(f"making the {recipe.format} graph of {recipe.model} failed: {last}\n{done.stderr}")
+
+
+def build(recipe: Recipe, file: Path) -> None:
+    """Make a graph in this process."""
+    from duotrack.models.zoo import model_spec
+    from duotrack.runtime.convert import describe, prepared, save_openvino, to_onnx, to_openvino
+    from duotrack.weights.build import build_net
+
+    spec = model_spec(recipe.model)
+    net = prepared(build_net(recipe.model, weights=recipe.weights, elimination=recipe.elimination))
+    wanted = Wanted(recipe.template, recipe.search)  # type: ignore[arg-type]
+    about = describe(net, spec, wanted, precision="bf16" if recipe.half else "fp32", batch=0)
+    if recipe.format == "openvino":
+        save_openvino(to_openvino(net, about), file, half=recipe.half)
+    else:
+        to_onnx(net, about).save(file)
+
+
+def _main() -> int:
+    given = json.loads(sys.stdin.read())
+    file = Path(given.pop("file"))
+    recipe = Recipe(**{**given, "template": tuple(given["template"]), "search": tuple(given["search"])})
+    try:
+        build(recipe, file)
+    except InputError as error:
+        print(error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

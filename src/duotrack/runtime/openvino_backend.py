@@ -1,0 +1,169 @@
+"""Running graphs with OpenVINO, on the CPU: the fastest back-end there (docs/speed.md)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from duotrack.errors import InputError
+from duotrack.runtime.graph_facts import MAPS, GraphFacts, read_facts
+from duotrack.runtime.graph_net import in_batches
+from duotrack.runtime.mapped import dropping_pages
+from duotrack.runtime.onnx_file import read_onnx_facts
+
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16"}
+"""In which type OpenVINO computes what is not integer; it falls back to f32 where the processor lacks the type."""
+
+
+def require_openvino() -> Any:
+    """The library.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise InputError("backend openvino is not installed: pip install 'duotrack[openvino]'") from error
+    return openvino
+
+
+class OpenVINOSession:
+    """A graph from a file, cut in two where its network keeps a template's tokens.
+
+    Args:
+        path: OpenVINO IR (`.xml` beside its `.bin`) or ONNX, with the metadata of an export.
+        precision: in which the network computes; None: the file's own.
+        threads: how many the graph may use.
+
+    Raises:
+        InputError: not installed, no such file, damaged, not an export of this version.
+    """
+
+    def __init__(self, path: Path, *, precision: str | None = None, threads: int) -> None:
+        self.facts, self._model = read_graph(path)
+        self._ov = require_openvino()
+        self._path = path.with_suffix(".bin") if path.suffix == ".xml" else path
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": HINTS[precision or self.facts.precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+        }
+        self._requests: dict[tuple[str, int], Any] = {}
+
+    def remember(self, images: list[Tensor]) -> list[Tensor]:
+        """See `duotrack.runtime.graph_net.Session`."""
+        return self._run("remember", images)
+
+    def follow(self, inputs: list[Tensor]) -> list[Tensor]:
+        """See `duotrack.runtime.graph_net.Session`."""
+        return self._run("follow", inputs)
+
+    def _run(self, piece: str, inputs: list[Tensor]) -> list[Tensor]:
+        if self.facts.batch and len(inputs[0]) != self.facts.batch:
+            return in_batches(lambda part: self._run(piece, part), inputs, self.facts.batch)
+        request = self._request(piece, inputs)
+        results = request.infer([each.contiguous().numpy() for each in inputs], share_inputs=True)
+        return [torch.from_numpy(each.copy()) for each in results.values()]
+
+    def _request(self, piece: str, inputs: list[Tensor]) -> Any:
+        """One compiled graph a stack size: fixed shapes are what OpenVINO computes fastest."""
+        key = (piece, len(inputs[0]))
+        if key not in self._requests:
+            model = sized(self._model.clone(), self.facts, batch=len(inputs[0]))
+            with dropping_pages(self._path):
+                compiled = self._ov.Core().compile_model(cut(model, self.facts)[piece], "CPU", self._settings)
+                self._requests[key] = compiled.create_infer_request()
+        return self._requests[key]
+
+
+def read_graph(path: Path) -> tuple[GraphFacts, Any]:
+    """An exported graph and what it says of itself; nothing outside the file (and its `.bin`) is read.
+
+    Raises:
+        InputError: see `OpenVINOSession`.
+    """
+    ov = require_openvino()
+    if not path.is_file():
+        raise InputError(f"no exported network at {path}; check the path")
+    facts: GraphFacts | None = None
+    if path.suffix == ".xml":
+        if not path.with_suffix(".bin").is_file():
+            raise InputError(f"{path} lies without its weights {path.with_suffix('.bin').name}: keep the two together")
+    else:
+        facts = read_onnx_facts(path)
+    try:
+        model = ov.Core().read_model(path)
+    except RuntimeError as error:
+        raise InputError(f"OpenVINO cannot read {path}: {_first_line(error)}; export it again") from error
+    if facts is None:
+        keys = ["duotrack", "facts"]
+        facts = read_facts(model.get_rt_info(keys).astype(str) if model.has_rt_info(keys) else None, str(path))
+    check_ports(model, facts, str(path))
+    return facts, model
+
+
+def check_ports(model: Any, facts: GraphFacts, source: str) -> None:
+    """Whether a graph takes and gives what its metadata say.
+
+    Raises:
+        InputError: it does not.
+    """
+    wanted = list(facts.input_shapes(facts.batch or -1).items())
+    inputs = [(port.get_names(), _shape(port)) for port in model.inputs]
+    outputs = [port.get_names() for port in model.outputs]
+    fits = len(inputs) == len(wanted) and all(
+        name in names
+        and len(shape) == len(found)
+        and all(a in (-1, b) or b == -1 for a, b in zip(found, shape, strict=True))
+        for (name, shape), (names, found) in zip(wanted, inputs, strict=True)
+    )
+    named = len(outputs) == len(facts.output_names()) and all(
+        name in names for name, names in zip(facts.output_names(), outputs, strict=True)
+    )
+    if not fits or not named:
+        raise InputError(f"{source} holds another graph than its metadata say; export it again")
+
+
+def sized(model: Any, facts: GraphFacts, *, batch: int) -> Any:
+    """The same model for `batch` samples; nothing in it asks for a shape any more."""
+    ov = require_openvino()
+    model.reshape(dict(zip(model.inputs, facts.input_shapes(batch).values(), strict=True)))
+    for op in model.get_ops():
+        if op.get_type_name() == "ShapeOf":  # it may ask an input that a piece of the graph does not have
+            shape = list(op.input(0).get_source_output().get_shape())
+            kind = op.output(0).get_element_type().to_dtype()
+            op.output(0).replace(ov.opset13.constant(shape, dtype=kind).output(0))
+    return model
+
+
+def cut(model: Any, facts: GraphFacts) -> dict[str, Any]:
+    """The graph that tracks, and the one that makes a template's tokens for it where they can be kept."""
+    ov = require_openvino()
+    if not facts.keeps:
+        return {"follow": model}
+    images = [port.get_node() for port in model.inputs]
+    results = [port.get_node() for port in model.outputs]
+    count, tokens = len(facts.template), []
+    for result in results[len(MAPS) :]:
+        made = result.input(0).get_source_output()
+        given = ov.opset13.parameter(made.get_partial_shape(), made.get_element_type())
+        for consumer in made.get_target_inputs():
+            if consumer.get_node().get_type_name() != "Result":
+                consumer.replace_source_output(given.output(0))
+        tokens.append(given)
+    return {
+        "remember": ov.Model(results[len(MAPS) :], images[:count], "remember"),
+        "follow": ov.Model(results[: len(MAPS)], [*tokens, *images[count:]], "follow"),
+    }
+
+
+def _shape(port: Any) -> list[int]:
+    return [-1 if each.is_dynamic else each.get_length() for each in port.get_partial_shape()]
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:200]

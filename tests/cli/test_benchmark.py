@@ -1,0 +1,94 @@
+"""`duotrack benchmark`: figures on the screen and in the file, and one line for what cannot be measured."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from duotrack.cli import app
+from duotrack.cli.benchmark import parse_changes, parse_size
+from duotrack.errors import InputError
+from sequences import write_sequence
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, ["benchmark", *map(str, arguments)])
+
+
+@pytest.mark.slow
+def test_two_configurations_are_measured_and_compared(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    few = ["--frames", 3, "--rounds", 1, "--no-peak", "--size", "160x128", "--device", "cpu"]
+    done = run(*few, "--modalities", "one", "--compare", "precision=bf16", "--json", tmp_path / "speed.json")
+    assert done.exit_code == 0, done.stderr
+    for words in ("decode", "crop", "network", "post", "end to end", "frames/s", "GFLOP a frame", "is faster by"):
+        assert words in done.stdout
+    found = json.loads((tmp_path / "speed.json").read_text())
+    assert (found["model"], found["backend"], found["precision"], found["device"]) == (
+        "ckd-tiny",
+        "torch",
+        "fp32",
+        "cpu",
+    )
+    assert found["fps"] == pytest.approx(1000 / found["frame_ms"]["median"])
+    assert found["peak_share"] is None
+    assert 100 < found["peak_memory_mb"] < 4000
+    assert set(found["stages"]) == {"decode", "crop", "network", "post"}
+    assert all(stage["median_ms"] > 0 and stage["spread_ms"] >= 0 for stage in found["stages"].values())
+    assert found["compared"]["precision"] == "bf16"
+    assert found["compared"]["times_faster"]["network"]["median"] > 0
+
+
+def test_training_is_timed(tmp_path):
+    write_sequence(tmp_path / "data", "one")
+    small = ["--set", "batch_size=1", "--set", "workers=0", "--batches", 2, "--device", "cpu"]
+    done = run("--train", "ckd-tiny-quick", "--data", tmp_path / "data", *small, "--json", tmp_path / "speed.json")
+    assert done.exit_code == 0, done.stderr
+    assert "pairs/s" in done.stdout
+    found = json.loads((tmp_path / "speed.json").read_text())
+    assert found["pairs_per_second"] > 0
+    assert 0 < found["waiting_share"] < 1
+    assert (found["recipe"], found["batch_size"]) == ("ckd-tiny-quick", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--size", "640"], "WIDTHxHEIGHT"),
+        (["--size", "641x512"], "even"),
+        (["--modalities", "three"], "one, two"),
+        (["--compare", "backing=openvino"], "did you mean 'backend'"),
+        (["--compare", "precision"], "key=value"),
+        (["--data", "somewhere"], "--train"),
+        (["--train", "ckd-tinny"], "did you mean"),
+        (["--train", "ckd-tiny", "--device", "tpu"], "cpu, cuda or auto"),
+        (["--source", "nowhere.mp4"], "does not exist"),
+        (["--source", "a.mp4", "--source", "b.mp4", "--modalities", "one"], "modalities"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(arguments, words):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_tracker_that_cannot_be_loaded_is_one_line():
+    done = run("--model", "ckd-tinny", "--size", "64x64", "--frames", 3)
+    assert done.exit_code == 2
+    assert "ckd-tinny" in done.stderr
+
+
+@pytest.mark.parametrize(("text", "size"), [("640x512", (640, 512)), ("64x8192", (64, 8192))])
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "640x", "-640x512", "640x512x3", "32x64", "640x9000", "６x４"])
+def test_sizes_that_are_none(text):
+    with pytest.raises(InputError, match="--size"):
+        parse_size(text)
+
+
+def test_changes():
+    assert parse_changes("backend=openvino, precision=bf16") == {"backend": "openvino", "precision": "bf16"}
