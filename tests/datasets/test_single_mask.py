@@ -24,7 +24,8 @@ TEXTS = [
 def test_every_form(tmp_path, text):
     path = tmp_path / "mask"
     path.write_bytes(text.encode())
-    mask = read_mask(path)
+    name, mask = read_mask(path)
+    assert name == (f"{path}: sequence 'man'" if "{" in text else str(path))
     assert mask.dtype == np.bool_
     np.testing.assert_array_equal(mask, np.array(ROWS, bool))
 
@@ -32,8 +33,8 @@ def test_every_form(tmp_path, text):
 def test_one_of_several_and_gzip(tmp_path):
     path = tmp_path / "missing_results_x.json.gz"
     path.write_bytes(gzip.compress(json.dumps(JSON | {"dog": {"frames": 1, "data": [[1, 0]]}}).encode()))
-    np.testing.assert_array_equal(read_mask(path, sequence="dog"), [[True, False]])
-    np.testing.assert_array_equal(read_mask(path, sequence="man"), np.array(ROWS, bool))
+    np.testing.assert_array_equal(read_mask(path, sequence="dog")[1], [[True, False]])
+    np.testing.assert_array_equal(read_mask(path, sequence="man")[1], np.array(ROWS, bool))
 
 
 BAD = [
