@@ -15,12 +15,13 @@ TEXTS = [
     "1,1\n0,1\n1,0\n0,0\n",
     "1 1\n0 1\n1 0\n0 0",
     "1\t1\r\n0\t1\r\n1\t0\r\n0\t0\r\n",
+    "\ufeffrgb,aux\r\n1,1\r\n0,1\r\n1,0\r\n0,0\r\n",
     "rgb,aux\n1,1\n0,1\n1,0\n0,0\n",
     '"visible", "thermal"\n1.0,1.0\n0.0,1\n1,0.0\n0,0\n',
 ]
 
 
-@pytest.mark.parametrize("text", [*TEXTS, json.dumps(JSON), "\n " + json.dumps(JSON)])
+@pytest.mark.parametrize("text", [*TEXTS, json.dumps(JSON), "\ufeff" + json.dumps(JSON), "\n " + json.dumps(JSON)])
 def test_every_form(tmp_path, text):
     path = tmp_path / "mask"
     path.write_bytes(text.encode())

@@ -1,6 +1,7 @@
 """The mask of one video: out of a `missing_results` file, or two columns of text."""
 
 import re
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def read_mask(path: str | Path, *, sequence: str | None = None) -> tuple[str, Ma
     path = Path(path)
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+            text = file.read(MAX_BYTES + 1).removeprefix(BOM_UTF8)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such mask file") from error
     if text[:2] == b"\x1f\x8b" or text.lstrip()[:1] in (b"{", b"["):
