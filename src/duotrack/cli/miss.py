@@ -45,7 +45,7 @@ def miss(
     from duotrack.datasets.masked import Masked, open_masked
     from duotrack.datasets.missing import check_rows
 
-    if masks is not None and not (pattern is ratio is seed is None):
+    if masks is not None and any(given is not None for given in (pattern, ratio, seed)):
         raise InputError("--masks are ready: leave --pattern, --ratio and --seed out")
     which = with_mask(benchmark(dataset))
     tag = which.name.removesuffix("-miss")
