@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from duotrack.datasets.sequence import read_image
+from duotrack.datasets.sequence import read_picture
 from duotrack.frames import Image
 from duotrack.images import SUFFIXES
 from duotrack.video import open_source
@@ -112,7 +112,7 @@ def main() -> None:
             print(f"  frozen, {way}: {found_frozen} of {held} frames noticed, {late} wrong after its end", flush=True)
     if args.stills is not None:
         paths = [path for path in sorted(args.stills.rglob("*")) if path.suffix.lower() in SUFFIXES]
-        reasons = Counter(DeadFrames()(read_image(path), None)[0] for path in paths)
+        reasons = Counter(DeadFrames()(read_picture(path)[0], None)[0] for path in paths)
         print(f"stills: {len(paths)} images, {len(paths) - reasons[None]} called dead")
 
 

@@ -28,7 +28,7 @@ from duotrack.boxes import iou_xywh
 from duotrack.datasets.dropouts import draw_masks
 from duotrack.datasets.layouts import open_lasher
 from duotrack.datasets.patterns import PATTERNS, Loss
-from duotrack.datasets.sequence import Sequence, read_image
+from duotrack.datasets.sequence import Sequence, read_picture
 from duotrack.files import write_text
 from duotrack.frames import MODALITIES, Image
 from duotrack.tracking.load import load_tracker
@@ -91,7 +91,7 @@ def from_still(root: Path, row: dict[str, str], *, count: int) -> Clip:
     """A window that wanders over both images of a pair, with a little noise of its own in each frame and sensor."""
     visible = root / row["file"]
     infrared = visible.parent.parent / "infrared" / visible.name
-    pair = [read_image(path) for path in (visible, infrared)]
+    pair = [read_picture(path)[0] for path in (visible, infrared)]
     assert pair[0] is not None, visible
     assert pair[1] is not None, infrared
     box = np.array([float(row[key]) for key in "xywh"])

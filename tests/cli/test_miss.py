@@ -109,6 +109,8 @@ REFUSED = {
     "pattern": (["--pattern", "swop"], "'swap'"),
     "ratio": (["--ratio", "1"], "between 0 and 1"),
     "nan": (["--ratio", "nan"], "between 0 and 1"),
+    "no ratio": (["--ratio", ","], "between 0 and 1"),
+    "no pattern": (["--pattern", ""], "--pattern names none"),
     "ratio words": (["--ratio", "half"], "such as 0.6"),
     "dataset": (["--dataset", "foldr"], "folder"),
     "root": (["--root", "/nowhere"], "/nowhere"),
@@ -232,12 +234,41 @@ def test_evaluate_under_a_mask_is_a_run_of_its_own(data, made, weights, tmp_path
     assert "--overwrite" in refused.stderr
 
 
+def test_scores_are_of_the_run_under_the_same_masks(data, made, weights, tmp_path):
+    out = tmp_path / "out"
+    alone = ("--sequences", "alpha", "--no-score")
+    for more in ([], ["--mask", made]):
+        assert invoke(*command("evaluate", data, out, weights, *alone, *more)).exit_code == 0
+    complete, under = (out / "ckd-tiny" / name for name in ("folder", "folder-miss"))
+    other = made.with_name("other.json")
+    write_masks(other, {name: ~mask for name, mask in read_masks(made).items()})
+
+    def scored(results, *more):
+        return invoke(*command("score", data, results, None, "--allow-missing", "--json", *more))
+
+    for results, mask, words in (
+        (complete, made, "ckd-tiny: its run was made without masks"),
+        (under, other, "ckd-tiny: its run was made under other masks"),
+    ):
+        refused = scored(results, "--mask", mask)
+        assert refused.exit_code == 2, refused.stdout
+        assert words in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
+    found = json.loads(scored(under, "--mask", made).stdout)
+    assert found["tracker"] == "ckd-tiny"  # not "folder-miss", the name of the folder
+    assert any("made under masks" in note for note in json.loads(scored(under).stdout)["notes"])
+    assert json.loads(scored(complete).stdout)["tracker"] == "ckd-tiny"
+    (under / "run.json").write_text("[]")  # another program's
+    assert json.loads(scored(under, "--mask", other).stdout)["tracker"] == "folder-miss"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--dataset", "rgbt234-miss"], "rgbt234-miss needs --mask"),
         (["--subgroups", "x"], "with --mask"),
         (["--missing", "zeroes"], "zeros"),
+        (["--sequences", ","], "--sequences names none"),
         (["--mask", "/nowhere.json"], "/nowhere.json: no such file"),
     ],
 )

@@ -164,9 +164,10 @@ def test_a_mask_from_a_later_frame_on(net, tmp_path):
 BAD = [
     (["--mask", "nowhere.json"], "nowhere.json: no such mask file"),
     (["--mask-sequence", "x"], "--mask FILE"),
-    (["--mask", "short.txt"], "the mask has 1 rows and the source 24 frames"),
+    (["--mask", "short.txt"], r"short\.txt: 1 rows, and the source has 24 frames"),
     (["--mask", "bad.txt"], r"bad\.txt, frame 0: got 1, 3"),
     (["--mask", "short.txt", "--mask-sequence", "x"], "leave out --mask-sequence"),
+    (["--mask", "masks.json"], r"masks\.json: sequence 'car': 1 rows, and the source has 24 frames"),
     (["--missing", "zeroes"], "did you mean 'zeros'"),
 ]
 
@@ -175,6 +176,7 @@ BAD = [
 def test_bad_masks_and_policies(net, tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
     Path("short.txt").write_text("1,1\n")
+    Path("masks.json").write_text('{"car": {"frames": 1, "data": [[1, 1]]}}')
     Path("bad.txt").write_text("1,3\n" * FRAMES)
     refused(run(tmp_path, *options), words)
     assert not (tmp_path / "out").exists()

@@ -57,6 +57,8 @@ BAD = {
         r"'car', row 1: \[0.5, 1\] is not two numbers 0 or 1",
     ),
     "two": ({"car": {"frames": 1, "data": [[2, 1]]}}, "'car', row 0"),
+    "minus": ({"car": {"frames": 1, "data": [[1, -1]]}}, "'car', row 0"),
+    "truth value": ({"car": {"frames": 1, "data": [[True, 1]]}}, r"'car', row 0: \[True, 1\] is not two numbers"),
     "text value": ({"car": {"frames": 1, "data": [["1", 1]]}}, "'car', row 0"),
     "nan": ('{"car": {"frames": 1, "data": [[NaN, 1]]}}', "'car', row 0"),
     "null": ({"car": {"frames": 1, "data": [[None, 1]]}}, "'car', row 0"),

@@ -15,16 +15,18 @@ TEXTS = [
     "1,1\n0,1\n1,0\n0,0\n",
     "1 1\n0 1\n1 0\n0 0",
     "1\t1\r\n0\t1\r\n1\t0\r\n0\t0\r\n",
+    "\ufeffrgb,aux\r\n1,1\r\n0,1\r\n1,0\r\n0,0\r\n",
     "rgb,aux\n1,1\n0,1\n1,0\n0,0\n",
     '"visible", "thermal"\n1.0,1.0\n0.0,1\n1,0.0\n0,0\n',
 ]
 
 
-@pytest.mark.parametrize("text", [*TEXTS, json.dumps(JSON), "\n " + json.dumps(JSON)])
+@pytest.mark.parametrize("text", [*TEXTS, json.dumps(JSON), "\ufeff" + json.dumps(JSON), "\n " + json.dumps(JSON)])
 def test_every_form(tmp_path, text):
     path = tmp_path / "mask"
     path.write_bytes(text.encode())
-    mask = read_mask(path)
+    name, mask = read_mask(path)
+    assert name == (f"{path}: sequence 'man'" if "{" in text else str(path))
     assert mask.dtype == np.bool_
     np.testing.assert_array_equal(mask, np.array(ROWS, bool))
 
@@ -32,8 +34,8 @@ def test_every_form(tmp_path, text):
 def test_one_of_several_and_gzip(tmp_path):
     path = tmp_path / "missing_results_x.json.gz"
     path.write_bytes(gzip.compress(json.dumps(JSON | {"dog": {"frames": 1, "data": [[1, 0]]}}).encode()))
-    np.testing.assert_array_equal(read_mask(path, sequence="dog"), [[True, False]])
-    np.testing.assert_array_equal(read_mask(path, sequence="man"), np.array(ROWS, bool))
+    np.testing.assert_array_equal(read_mask(path, sequence="dog")[1], [[True, False]])
+    np.testing.assert_array_equal(read_mask(path, sequence="man")[1], np.array(ROWS, bool))
 
 
 BAD = [

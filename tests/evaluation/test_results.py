@@ -182,3 +182,31 @@ def test_confidences_and_codes_of_the_vot_toolkit(tmp_path: Path) -> None:
     assert set(results.confidences) == set(NAMES)
     for confidences in results.confidences.values():  # the first line is blank: no confidence in the first frame
         np.testing.assert_array_equal(confidences, [np.nan, 0.5, 0.25])
+
+
+RECORD = '{"model": "m", "dataset": "d", "sequences": {}, "mask": "0123456789abcdef"}'
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("inside", ["", "d/", "a/d/"])
+def test_runs_of_our_own_are_called_by_the_folder_above(tmp_path: Path, packed: bool, inside: str) -> None:
+    """`<tracker>/<benchmark>/`: below the given folder, or around it."""
+    files = {f"{inside}{name}.txt": text(TRUE) for name in NAMES} | {f"{inside}run.json": RECORD}
+    root = put(tmp_path / "b" / "e", files)
+    around = {"": "b", "d/": "e", "a/d/": "a"}
+    if packed:
+        with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+            for name in files:
+                archive.write(root / name, name)
+        root, around = tmp_path / "z.zip", {"": "z", "d/": "z", "a/d/": "a"}
+    found = read_results(root, truths())
+    assert (found.tracker, found.mask) == (around[inside], "0123456789abcdef")
+    assert "made under masks of missing modalities (0123456789ab)" in found.notes
+    assert read_results(root, truths(), tracker="mine").tracker == "mine"
+
+
+@pytest.mark.parametrize("record", ["", "[1]", "{}", "[" * 90_000, '{"model": "m"}'])
+def test_records_of_other_programs_say_nothing(tmp_path: Path, record: str) -> None:
+    files = {f"{name}.txt": text(TRUE) for name in NAMES} | {"run.json": record}
+    found = read_results(put(tmp_path / "mine", files), truths())
+    assert (found.tracker, found.mask) == ("mine", None)

@@ -128,6 +128,9 @@ def test_dropping_a_modality(paired: Path) -> None:
         assert {tuple(data[0, i]["present"].tolist()) for i in range(6)} == {left}
     some = dataset(paired, augmentation=Augmentation(drop_modality=0.3))
     assert 4 < sum(not some[0, i]["present"].all() for i in range(40)) < 22
+    # what a pair loses on purpose is not made up again
+    data = dataset(paired, augmentation=Augmentation(drop_modality=1), synthesis=Synthesis(probability=1))
+    assert not any(data[0, i]["present"].all() for i in range(8))
 
 
 @pytest.mark.parametrize("drop_as", ["zeros", "copy"])

@@ -239,15 +239,15 @@ def plain(count: int, start: int = 0) -> list[FramePair]:
 
 def test_masked_frames():
     mask = np.array([[0, 0], [0, 1], [1, 0], [0, 0], [1, 1]], bool)
-    out = list(masked(plain(5), mask))
+    out = list(masked(plain(5), mask, name="m"))
     assert [pair.available for pair in out] == [("rgb", "aux"), ("aux",), ("rgb",), (), ("rgb", "aux")]
     assert [pair.notes for pair in out[2:4]] == [("aux: masked",), ("rgb: masked", "aux: masked")]
-    later = list(masked(plain(2, start=3), mask))  # tracking begins at frame 3: that one stays whole
+    later = list(masked(plain(2, start=3), mask, name="m"))  # tracking begins at frame 3: that one stays whole
     assert [pair.available for pair in later] == [("rgb", "aux"), ("rgb", "aux")]
 
 
 def test_masks_of_another_length(caplog):
-    with pytest.raises(InputError, match="4 rows"):
-        list(masked(plain(5), np.ones((4, 2), bool)))
-    assert len(list(masked(plain(3), np.ones((4, 2), bool)))) == 3
-    assert "the mask has 4 rows" in caplog.text
+    with pytest.raises(InputError, match=r"m\.txt: 4 rows"):
+        list(masked(plain(5), np.ones((4, 2), bool), name="m.txt"))
+    assert len(list(masked(plain(3), np.ones((4, 2), bool), name="m.txt"))) == 3
+    assert "m.txt: 4 rows, but the last frame is 2" in caplog.text

@@ -99,6 +99,8 @@ def evaluate(
     tracker = _plain_name(name or model)
     colours = colours_named(depth_colours)
     wanted = [part for entry in sequences for part in entry.split(",") if part] if sequences else None
+    if wanted == []:
+        raise InputError("--sequences names none; leave it out for all of them")
     opened = open_benchmark(which, root, names=wanted, depth_colours=colours)
     names = [sequence.name for sequence in opened]
     if masked is not None:

@@ -1,5 +1,6 @@
 """Options and words for masks of missing modalities, shared by the commands that take one."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from duotrack.datasets.benchmarks import Benchmark
     from duotrack.datasets.ground_truth import GroundTruth
     from duotrack.datasets.masked import Masked
-    from duotrack.evaluation.metrics import Score
+    from duotrack.evaluation.results import Results
 
 MaskFile = Annotated[Path | None, typer.Option("--mask", help="missing_results JSON: which images are missing.")]
 Subgroups = Annotated[
@@ -40,17 +41,32 @@ def known_names(which: "Benchmark", truths: "list[GroundTruth]") -> list[str]:
     return list(which.paths) or [truth.name for truth in truths]
 
 
-def facts(masked: "Masked", made: "Score") -> dict[str, Any]:
-    """Which masks, and how many frames of the scored sequences had which modalities."""
+def check_made(masked: "Masked | None", results: "Results") -> None:
+    """Refuse results that a run of duotrack made without these masks; of others nobody knows.
+
+    Raises:
+        InputError: as above.
+    """
+    if masked is None or results.mask in (None, masked.digest):
+        return
+    made = "without masks" if results.mask == "none" else f"under other masks ({results.mask[:12]})"
+    raise InputError(
+        f"{results.tracker}: its run was made {made}, not under {masked.path} ({masked.digest[:12]}); "
+        "give the masks of the run with --mask"
+    )
+
+
+def facts(masked: "Masked", names: Collection[str]) -> dict[str, Any]:
+    """Which masks, and how many frames of the sequences `names` had which modalities."""
     from duotrack.datasets.masked import availability
 
-    frames = availability(masked.masks[name] for name in made.per_sequence)
+    frames = availability(masked.masks[name] for name in names)
     return {"file": str(masked.path), "sha256": masked.digest, "frames": frames}
 
 
-def words(masked: "Masked", made: "Score") -> str:
+def words(masked: "Masked", names: Collection[str]) -> str:
     """The same in a line."""
-    found = facts(masked, made)
+    found = facts(masked, names)
     total = sum(found["frames"].values())
     shares = ", ".join(f"{key.replace('_', ' ')} {count / total:.1%}" for key, count in found["frames"].items())
     unknown = (

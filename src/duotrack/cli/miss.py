@@ -45,7 +45,7 @@ def miss(
     from duotrack.datasets.masked import Masked, open_masked
     from duotrack.datasets.missing import check_rows
 
-    if masks is not None and (pattern or ratio or seed is not None):
+    if masks is not None and any(given is not None for given in (pattern, ratio, seed)):
         raise InputError("--masks are ready: leave --pattern, --ratio and --seed out")
     which = with_mask(benchmark(dataset))
     tag = which.name.removesuffix("-miss")
@@ -85,8 +85,8 @@ def _planned(
     from duotrack.datasets.dropouts import deal_patterns, deal_ratios
     from duotrack.datasets.patterns import PATTERNS, RATIOS, read_losses
 
-    patterns = _patterns(pattern) if pattern else PATTERNS
-    ratios = _ratios(ratio) if ratio else RATIOS
+    patterns = PATTERNS if pattern is None else _patterns(pattern)
+    ratios = RATIOS if ratio is None else _ratios(ratio)
     if subgroups is None:
         if lengths is None:
             raise InputError(
@@ -95,10 +95,10 @@ def _planned(
         losses = deal_patterns(lengths, dataset=dataset, seed=seed, patterns=patterns)
     else:
         losses = read_losses(subgroups)
-        if pattern:
+        if pattern is not None:
             raise InputError(f"{subgroups} says the patterns: leave --pattern out")
         if next(iter(losses.values())).ratio is not None:
-            if ratio:
+            if ratio is not None:
                 raise InputError(f"{subgroups} says the ratios: leave --ratio out")
             return losses
     return deal_ratios(losses, dataset=dataset, seed=seed, ratios=ratios)
@@ -111,6 +111,8 @@ def _patterns(given: list[str]) -> "list[Pattern]":
     for name in names:
         if name not in PATTERNS:
             raise InputError(f"--pattern {name!r} is not known{nearest(name, list(PATTERNS))}")
+    if not names:
+        raise InputError(f"--pattern names none; known: {', '.join(PATTERNS)}")
     return [each for each in PATTERNS if each in names]
 
 
@@ -119,8 +121,10 @@ def _ratios(given: list[str]) -> list[float]:
         ratios = sorted({float(part) for part in _parts(given)})
     except ValueError as error:
         raise InputError(f"--ratio is a share of frames such as 0.6 ({error})") from error
-    if not all(0 < ratio < 1 for ratio in ratios):
-        raise InputError(f"--ratio lies between 0 and 1 (the first frame is always complete), got {', '.join(given)}")
+    if not ratios or not all(0 < ratio < 1 for ratio in ratios):
+        raise InputError(
+            f"--ratio lies between 0 and 1 (the first frame is always complete), got {', '.join(given) or 'none'}"
+        )
     return ratios
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from duotrack.cli.masks import MaskFile, Subgroups, given_mask, known_names, words
+from duotrack.cli.masks import MaskFile, Subgroups, check_made, given_mask, known_names, words
 from duotrack.errors import InputError
 
 
@@ -39,8 +39,6 @@ def report(
 
     Example: duotrack report --benchmark gtot --ground-truth GTOT --results mine/ APFNet=downloads/gtot --out report
     """
-    from dataclasses import replace
-
     from duotrack.datasets.benchmarks import benchmark as find_benchmark
     from duotrack.datasets.benchmarks import with_mask
     from duotrack.datasets.ground_truth import read_ground_truth
@@ -66,19 +64,19 @@ def report(
     scores, speeds = [], {}
     for name, path in given:
         read = read_results(path, truths, box_format=box_format, allow_missing=allow_missing, tracker=name)
+        check_made(masked, read)
         scores.append(score(truths, read, rules, groups=groups))
         speed = read_speed(path)
         if speed is not None:
             speeds[read.tracker] = speed
-    if masked is not None:
-        scores = [replace(made, notes=(*made.notes, words(masked, made))) for made in scores]
     check_together(scores, baseline)
     numbers = published(which.name) if with_published else []
-    page = write_report(out, scores, speeds=speeds, numbers=numbers, baseline=baseline, overwrite=overwrite)
+    lost = "" if masked is None else words(masked, [truth.name for truth in truths])
+    page = write_report(out, scores, speeds=speeds, numbers=numbers, baseline=baseline, lost=lost, overwrite=overwrite)
     for each in scores:
         typer.echo(summary(each))
-    if masked is not None:
-        typer.echo(scores[0].notes[-1])
+    if lost:
+        typer.echo(lost)
     typer.echo(f"report: {page}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duotrack.cli.masks import MaskFile, Subgroups, facts, given_mask, known_names, words
+from duotrack.cli.masks import MaskFile, Subgroups, check_made, facts, given_mask, known_names, words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,6 +59,7 @@ def score(
     )
     if masked is not None:
         masked.check(truths, known=known_names(which, truths))
+    check_made(masked, read)
     show(truths, read, rules, masked=masked, attributes=attributes, per_sequence=per_sequence, as_json=as_json)
 
 
@@ -81,13 +82,13 @@ def show(
     if as_json:
         found = _object(made, attributes=attributes, per_sequence=per_sequence)
         if masked is not None:
-            found["mask"] = facts(masked, made)
+            found["mask"] = facts(masked, made.per_sequence)
             found["groups"] = {kind: _each(groups) for kind, groups in made.groups.items()}
         typer.echo(json.dumps(found))
         return
     _print(made, attributes=attributes, per_sequence=per_sequence)
     if masked is not None:
-        typer.echo(words(masked, made))
+        typer.echo(words(masked, made.per_sequence))
     if depth and made.longterm is None:
         typer.echo("no confidence files beside the results: precision, recall and F cannot be given")
 

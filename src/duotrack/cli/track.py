@@ -204,28 +204,28 @@ def _sources(rgb: str | None, aux: str | None) -> str:
     return " ".join(given) or "--rgb SRC"
 
 
-def _read_mask(path: Path, sequence: str | None) -> "NDArray[np.bool_]":
+def _read_mask(path: Path, sequence: str | None) -> "tuple[str, NDArray[np.bool_]]":
     from duotrack.datasets.single_mask import read_mask
 
     return read_mask(path, sequence=sequence)
 
 
-def _sift(source: "PairedSource", mask: "NDArray[np.bool_] | None", *, detect: bool) -> "Sift":
-    """What takes images out of the frames before the tracker gets them."""
+def _sift(source: "PairedSource", named: "tuple[str, NDArray[np.bool_]] | None", *, detect: bool) -> "Sift":
+    """What takes images out of the frames before the tracker gets them; `named` is a mask and what it is called."""
     from duotrack.video.dead import without_dead
     from duotrack.video.masked import masked
 
-    if mask is not None and source.live:
+    if named is not None and source.live:
         raise InputError(
             "--mask says which frames of a recording lack an image; a live stream drops frames as it likes"
         )
-    if mask is not None and source.exact and len(mask) != source.length:
+    if named is not None and source.exact and len(named[1]) != source.length:
         raise InputError(
-            f"the mask has {len(mask)} rows and the source {source.length} frames; one row a frame is needed"
+            f"{named[0]}: {len(named[1])} rows, and the source has {source.length} frames; one row a frame is needed"
         )
 
     def sift(pairs: "Iterator[FramePair]") -> "Iterator[FramePair]":
-        kept = pairs if mask is None else masked(pairs, mask)
+        kept = pairs if named is None else masked(pairs, named[1], name=named[0])
         return without_dead(kept) if detect else kept
 
     return sift

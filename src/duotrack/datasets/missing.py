@@ -70,11 +70,13 @@ def check_rows(
     strange = sorted(set(rows) - everything)
     if strange:
         raise InputError(
-            f"{path}: {len(strange)} of {len(rows)} are of no sequence of this data set: {_shown(strange)}{ABOUT}"
+            f"{path}: {len(strange)} of {len(rows)} are of no sequence of this data set: {shown_names(strange)}{ABOUT}"
         )
     missing = [name for name in lengths if name not in rows]
     if missing:
-        raise InputError(f"{path}: {len(missing)} of {len(lengths)} sequences are not in it: {_shown(missing)}{ABOUT}")
+        raise InputError(
+            f"{path}: {len(missing)} of {len(lengths)} sequences are not in it: {shown_names(missing)}{ABOUT}"
+        )
     for name, frames in lengths.items():
         if rows[name] != frames:
             raise InputError(
@@ -122,7 +124,7 @@ def read_object(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def _shown(names: list[str]) -> str:
+def shown_names(names: list[str]) -> str:
     """Some names, cut, and with control characters escaped: they come from a file."""
     return first_few([repr(name[:60])[1:-1] for name in names])
 
@@ -144,6 +146,10 @@ def _mask(path: str | Path, name: str, value: Any) -> Mask:
     if isinstance(frames, bool) or not isinstance(frames, int) or frames != len(rows) or not rows:
         raise InputError(f"{where}: {str(frames)[:20]} frames and {len(rows)} rows; one row a frame is needed")
     for number, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != 2 or row[0] not in (0, 1) or row[1] not in (0, 1):
+        if not isinstance(row, list) or len(row) != 2 or not all(_is_bit(value) for value in row):
             raise InputError(f"{where}, row {number}: {str(row)[:40]} is not two numbers 0 or 1")
     return np.array(rows, np.bool_)
+
+
+def _is_bit(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 1)

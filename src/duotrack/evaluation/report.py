@@ -56,6 +56,7 @@ def write_report(
     speeds: Mapping[str, "Speed"] | None = None,
     numbers: Sequence[PublishedNumber] = (),
     baseline: str | None = None,
+    lost: str = "",
     overwrite: bool = False,
 ) -> Path:
     """Write the report of `scores` into the folder `out`, whole or not at all, and return the page's path.
@@ -65,6 +66,7 @@ def write_report(
         speeds: by tracker, of those of which times are known.
         numbers: published numbers to place the trackers among.
         baseline: a tracker that the others are compared with, sequence by sequence.
+        lost: which modalities were missing, in words; "" where none were.
         overwrite: put the report into a folder that holds other things; these stay.
 
     Raises:
@@ -82,7 +84,7 @@ def write_report(
         raise InputError(f"cannot write {out}: {error.strerror}; choose another folder") from error
     try:
         folder.chmod(0o755)  # mkdtemp makes private folders; a report is an ordinary one
-        _write(folder, scores, speeds or {}, numbers, baseline)
+        _write(folder, scores, speeds or {}, numbers, baseline, lost)
         _move(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -129,6 +131,7 @@ def _write(
     speeds: Mapping[str, "Speed"],
     numbers: Sequence[PublishedNumber],
     baseline: str | None,
+    lost: str,
 ) -> None:
     figures = _Figures(folder / FIGURES)
     tables: list[Table] = [sequence_list(scores), curve_list(scores)]
@@ -158,7 +161,7 @@ def _write(
             (folder / TABLES / f"{table.name}.tex").write_text(to_latex(table), encoding="utf-8")
     trackers = "1 tracker" if len(scores) == 1 else f"{len(scores)} trackers"
     (folder / PAGE).write_text(
-        page(f"{benchmark_title(scores[0].benchmark)}: {trackers}", _facts(scores), sections), encoding="utf-8"
+        page(f"{benchmark_title(scores[0].benchmark)}: {trackers}", _facts(scores, lost), sections), encoding="utf-8"
     )
 
 
@@ -245,7 +248,7 @@ def _conduct(scores: Sequence["Score"], tables: list[Table]) -> Section:
     return Section("Notes", notes or "Nothing to remark.", (), _kept(tables, counts) if counts else ())
 
 
-def _facts(scores: Sequence["Score"]) -> list[tuple[str, str]]:
+def _facts(scores: Sequence["Score"], lost: str) -> list[tuple[str, str]]:
     from duotrack import __version__
 
     sequences = sorted({score.sequences for score in scores})
@@ -255,6 +258,7 @@ def _facts(scores: Sequence["Score"]) -> list[tuple[str, str]]:
         ("Trackers", ", ".join(score.tracker for score in scores)),
         ("Sequences", coverage(scores) or " or ".join(map(str, sequences))),
         ("Frames", " or ".join(map(str, frames))),
+        *([("Missing modalities", lost)] if lost else []),
         ("Protocol", protocols(scores).removeprefix("Protocol: ")),
         *([("Long-term", long.removeprefix("Protocol, long-term: "))] if (long := longterm_protocol(scores)) else []),
         ("Files", f"{FIGURES}/ holds the figures as PNG and PDF, {TABLES}/ the tables as CSV and LaTeX"),

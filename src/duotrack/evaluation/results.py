@@ -1,11 +1,12 @@
 """Result files of trackers: found, read and understood, in every form in use."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ FORMATS: dict[str, str] = {
 _QUOTES = str.maketrans("", "", "`'´’‘")
 _JOINTS = "_-. "  # end what stands before a sequence's name
 _SUFFIXES = ("", "_001")  # the second is the VOT toolkit's
+RUN_FILE = "run.json"
+"""Lies beside results that duotrack made, in `<tracker>/<benchmark>/` (`duotrack.evaluation.state`)."""
 _CONFIDENCES = ("_confidence.value", "_confidence.txt")
 
 
@@ -42,6 +45,8 @@ class Results:
         missing: sequences without a result, in order.
         blank: how many blank lines between rows were skipped.
         confidences: sequence -> (N,) float64, where the tracker wrote them.
+        mask: SHA-256 of the masks of missing modalities that it ran under, "none" without; None where no record of a
+            run of duotrack says.
     """
 
     tracker: str
@@ -52,6 +57,7 @@ class Results:
     missing: tuple[str, ...] = ()
     blank: int = 0
     confidences: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    mask: str | None = None
 
 
 def read_results(
@@ -69,7 +75,7 @@ def read_results(
         ground_truth: the sequences to read, and what tells corners from sizes.
         box_format: a key of `FORMATS`; None to find out, which is said in the notes.
         allow_missing: go on without the sequences that have no file.
-        tracker: its name; None for that of the folder or file.
+        tracker: its name; None for that of the folder or file, or as duotrack's own run was called.
 
     Raises:
         InputError: files are missing or broken, or the format is not clear; names file and line.
@@ -93,16 +99,39 @@ def read_results(
             texts = [_without_code(text) for text in texts]
         parsed = parse_rows(texts, [tree.at(files[name]) for name in ordered])
         confidences = _confidences(tree, {name: files[name] for name in ordered})
+        record = _record(tree, shape)
+    mask = str(record.get("mask", "none")) if record else None
+    if mask not in (None, "none"):
+        notes.append(f"made under masks of missing modalities ({mask[:12]})")
     blank = sum(rows.blank for rows in parsed)
     if blank:
         notes.append(f"{blank} blank lines between rows were skipped")
     boxes = {name: rows.values for name, rows in zip(ordered, parsed, strict=True)}
     _same_width(boxes, files, tree)
     chosen, why = _given(boxes, box_format) if box_format is not None else find_format(boxes, ground_truth)
-    folder = PurePosixPath(shape).parent.name
-    name = tracker or (folder if folder and "{name}" not in folder else Path(path).resolve().stem)
     called = {each: tree.at(files[each]) for each in ordered}
-    return Results(name, boxes, chosen, called, (*notes, why), missing, blank, confidences)
+    name = tracker or _tracker(Path(path), shape, ours=bool(record))
+    return Results(name, boxes, chosen, called, (*notes, why), missing, blank, confidences, mask)
+
+
+def _record(tree: Tree, shape: str) -> dict[str, Any]:
+    """What a run of duotrack noted beside its results; empty where they are not of one."""
+    file = str(PurePosixPath(shape).parent / RUN_FILE)
+    if not tree.has(file):
+        return {}
+    try:
+        content = json.loads(tree.read(file))
+    except (ValueError, RecursionError):  # another program's
+        return {}
+    return content if isinstance(content, dict) and {"model", "dataset", "sequences"} <= content.keys() else {}
+
+
+def _tracker(path: Path, shape: str, *, ours: bool) -> str:
+    """What a tracker is called whose files lie in that shape at `path`; `ours` lie in `<tracker>/<benchmark>/`."""
+    folder = PurePosixPath(shape).parent
+    if ours:
+        folder = folder.parent if path.is_file() else PurePosixPath((path / folder).resolve().parent)
+    return folder.name if folder.name and "{name}" not in folder.name else path.resolve().stem
 
 
 def find_format(boxes: Mapping[str, NDArray[np.float64]], ground_truth: Iterable[GroundTruth]) -> tuple[BoxFormat, str]:

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from duotrack.errors import InputError
 from duotrack.evaluation.lockstep import Tracked
+from duotrack.evaluation.results import RUN_FILE
 from duotrack.files import write_text
 
 log = logging.getLogger(__name__)
-RUN_FILE = "run.json"
-
 
 _OLDER = {"mask": "none", "missing": "model"}
 """What a record says that was written before these were known."""

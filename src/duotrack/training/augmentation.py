@@ -63,7 +63,10 @@ class Augmentation(BaseModel):
         default=2.0, gt=1, description="The gamma is between 1 / this and this, uniform in its logarithm."
     )
     drop_modality: float = Field(
-        default=0.0, ge=0, le=1, description="Probability that a pair with both modalities loses one of them."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Probability that a pair with both modalities loses one of them; none is made up for it.",
     )
     drop_rgb: float = Field(default=0.5, ge=0, le=1, description="Share of these losses that RGB suffers.")
     drop_as: Literal["absent", "zeros", "copy"] = Field(

@@ -177,7 +177,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             dark = np.zeros_like(search_group[place])
             search_group[place] = dark if self.augmentation.drop_as == "zeros" else search_group[1 - place]
         masks = (_padding(template_crops[0]), _padding(search_crops[0]))
-        if len(present) == 1 and rng.random() < self.synthesis.probability:
+        if len(present) == 1 and lost is None and rng.random() < self.synthesis.probability:
             other = MODALITIES[1 - MODALITIES.index(present[0])]
             rendering = draw_rendering(rng, other)
             for group, box, mask in zip(groups, boxes, masks, strict=True):

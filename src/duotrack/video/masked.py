@@ -13,7 +13,7 @@ from duotrack.frames import MODALITIES, FramePair
 log = logging.getLogger(__name__)
 
 
-def masked(pairs: Iterable[FramePair], mask: NDArray[np.bool_]) -> Iterator[FramePair]:
+def masked(pairs: Iterable[FramePair], mask: NDArray[np.bool_], *, name: str) -> Iterator[FramePair]:
     """The same frames without the images whose place in `mask` is False, each with a note ("rgb: masked").
 
     The first pair, which a tracker is initialised with, stays whole whatever its row says (docs/specs/ipl.md, section
@@ -22,6 +22,7 @@ def masked(pairs: Iterable[FramePair], mask: NDArray[np.bool_]) -> Iterator[Fram
     Args:
         pairs: in order; row `index` of the mask is for the pair of that index.
         mask: (F, 2) for (rgb, aux).
+        name: what to call it in messages.
 
     Raises:
         InputError: the frames go on after the mask has ended.
@@ -30,7 +31,7 @@ def masked(pairs: Iterable[FramePair], mask: NDArray[np.bool_]) -> Iterator[Fram
     for pair in pairs:
         index = pair.index
         if index >= len(mask):
-            raise InputError(f"the mask has {len(mask)} rows and the source more frames; one row a frame is needed")
+            raise InputError(f"{name}: {len(mask)} rows, and the source has more frames; one row a frame is needed")
         gone = [
             side
             for side, image, there in zip(MODALITIES, (pair.rgb, pair.aux), mask[index], strict=True)
@@ -45,4 +46,4 @@ def masked(pairs: Iterable[FramePair], mask: NDArray[np.bool_]) -> Iterator[Fram
             pair = replace(pair, rgb=rgb, aux=aux, notes=notes)
         yield pair
     if index + 1 < len(mask):
-        log.warning("the frames end at %d, the mask has %d rows: is it the mask of this video?", index, len(mask))
+        log.warning("%s: %d rows, but the last frame is %d: is it the mask of this video?", name, len(mask), index)
