@@ -50,11 +50,10 @@ class Configuration:
 
     def eager(self) -> "Configuration":
         """The same network computed by torch in fp32, to count what it does; an exported one's values do not matter."""
-        weights, elimination = self.weights, self.elimination
-        if weights is not None and is_export(weights):
-            weights, elimination = None, facts_of(weights).elimination
-        changes = {"backend": "torch", "precision": "fp32", "device": "cpu"}
-        return replace(self, weights=weights, elimination=elimination, **changes)
+        eager = replace(self, backend="torch", precision="fp32", device="cpu")
+        if self.weights is not None and is_export(self.weights):
+            return replace(eager, weights=None, elimination=facts_of(self.weights).elimination)
+        return eager
 
     def load(self, modalities: tuple[str, ...]) -> Tracker:
         """The tracker, its network made ready for these modalities."""
