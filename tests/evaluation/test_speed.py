@@ -24,7 +24,7 @@ from duotrack.evaluation.stopwatch import (
 )
 from duotrack.models.zoo import MODELS
 
-TINY = Configuration(model="ckd-tiny", device="cpu")
+TINY = Configuration(model="ckd-tiny", device="cpu").settled()
 
 
 def made_round(**seconds: float) -> Round:

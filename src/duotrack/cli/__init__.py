@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from duotrack.cli import benchmark, data, demo, evaluate, models, report, score, track, train, vot, weights
+from duotrack.cli import benchmark, data, demo, evaluate, export, models, report, score, track, train, vot, weights
 from duotrack.errors import InputError
 
 _DISK_FULL = "; free some space, or give a folder on another disk"
@@ -49,6 +49,7 @@ app.command()(score.score)
 app.command()(report.report)
 app.command()(vot.vot)
 app.command()(benchmark.benchmark)
+app.command()(export.export)
 app.command()(models.models)
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")

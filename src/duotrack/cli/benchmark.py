@@ -16,10 +16,16 @@ _COMPARABLE = ("model", "weights", "backend", "precision", "device", "eliminatio
 
 
 def benchmark(
-    model: Annotated[str, Option(help="Model, see `duotrack models`.")] = "ckd-tiny",
-    weights: Annotated[Path | None, Option(help="Weights; random ones cost the same time.")] = None,
-    backend: Annotated[str, Option(help="What computes the network, as in `duotrack track`.")] = "torch",
-    precision: Annotated[str, Option(help="fp32, bf16, fp16 or int8, as the back-end has it.")] = "fp32",
+    model: Annotated[
+        str | None, Option(help="Model, see `duotrack models`; default: ckd-tiny, or the export's.")
+    ] = None,
+    weights: Annotated[Path | None, Option(help="Weights or an export; random weights cost the same time.")] = None,
+    backend: Annotated[
+        str | None, Option(help="torch, compiled, onnxruntime or openvino; default: torch, or the export's.")
+    ] = None,
+    precision: Annotated[
+        str | None, Option(help="fp32, bf16, fp16 or int8, as the back-end has it; default: fp32, or the export's.")
+    ] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     elimination: Annotated[str | None, Option(help="mce, ce or none; default: the model's own.")] = None,
     compare: Annotated[
@@ -64,7 +70,7 @@ def benchmark(
         raise InputError("--data, --stills and --set belong to --train RECIPE; give it, or leave them out")
     else:
         first: dict[str, Any] = dict.fromkeys(_COMPARABLE)
-        first |= {"model": model, "weights": weights, "backend": backend}
+        first |= {"model": _model(weights, model), "weights": weights, "backend": backend}
         first |= {"precision": precision, "device": device, "elimination": elimination}
         count = {"one": 1, "two": 2}.get(modalities)
         if count is None:
@@ -73,6 +79,12 @@ def benchmark(
         found = _track(both, source or [], pixels, count, frames, rounds, peak)
     if out is not None:
         write_text(out, json.dumps(found, indent=2) + "\n")
+
+
+def _model(weights: Path | None, model: str | None) -> str:
+    from duotrack.tracking.load import model_of
+
+    return model_of(weights, model)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ParamSpec, TypeVar
@@ -55,7 +55,8 @@ class Report:
 
     `stages` and `frame` in milliseconds (`frame` end to end, decoded ahead); `flops` of a frame in the network, two for
     a multiplication with its addition; `peak_flops` of this machine's matrix products a second and `peak_by` whose;
-    `peak_share` of it that the network reaches, None where no library multiplies in that precision; `memory` in MB.
+    `peak_share` of it that the network reaches, None where no library multiplies in that precision; `memory` in MB;
+    `probed` what `measure` was asked for besides.
     """
 
     configuration: Configuration
@@ -68,6 +69,7 @@ class Report:
     peak_by: str | None
     peak_share: float | None
     memory: dict[str, float]
+    probed: Any = None
 
     @property
     def fps(self) -> float:
@@ -112,6 +114,7 @@ def measure(
     *,
     rounds: int = 7,
     peak: bool = True,
+    probe: Callable[[Configuration, Clip], Any] | None = None,
     watch: Callable[[], None] = lambda: None,
 ) -> tuple[list[Report], list[Comparison]]:
     """Measure configurations in rounds that take turns, each in a process of its own.
@@ -121,6 +124,7 @@ def measure(
         clip: what they track.
         rounds: how many; one more before them is not counted.
         peak: also measure this machine's matrix products; without, `peak_share` is None.
+        probe: also called in each configuration's process at the end; must travel there, as functions of modules do.
         watch: called after every round.
 
     Returns:
@@ -129,13 +133,14 @@ def measure(
     Raises:
         InputError: a configuration cannot be loaded, or the clip not be read.
     """
+    configurations = [each.settled() for each in configurations]
     taken: list[list[Round]] = [[] for _ in configurations]
     with ExitStack() as stack:
         crew = [stack.enter_context(_process()) for _ in configurations]
         counter = stack.enter_context(_process())
         devices = [_call(worker, device_of, each, clip) for worker, each in zip(crew, configurations, strict=True)]
         flops = [_call(counter, count_flops, each, clip) for each in configurations]
-        ceilings = {(each.precision, device) for each, device in zip(configurations, devices, strict=True)}
+        ceilings = {(str(each.precision), device) for each, device in zip(configurations, devices, strict=True)}
         peaks: dict[tuple[str, str], list[dict[str, float]]] = {key: [] for key in ceilings} if peak else {}
         for number in range(rounds + 1):
             for worker, each, kept in zip(crew, configurations, taken, strict=True):
@@ -146,10 +151,21 @@ def measure(
                 figures += [found] if number else []
             watch()
         memories = [_call(worker, memory_peak, each, clip) for worker, each in zip(crew, configurations, strict=True)]
+        probed = [
+            None if probe is None else _call(worker, probe, each, clip)
+            for worker, each in zip(crew, configurations, strict=True)
+        ]
     reports = []
-    for each, device, kept, operations, memory in zip(configurations, devices, taken, flops, memories, strict=True):
-        ceiling = peaks.get((each.precision, device), [])
-        reports.append(report_of(each, device, kept, operations, ceiling, memory))
+    for index, each in enumerate(configurations):
+        report = report_of(
+            each,
+            devices[index],
+            taken[index],
+            flops=flops[index],
+            peaks=peaks.get((str(each.precision), devices[index]), []),
+            memory=memories[index],
+        )
+        reports.append(replace(report, probed=probed[index]))
     return reports, [compared(taken[0], other) for other in taken[1:]]
 
 

@@ -7,7 +7,7 @@ other's way.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from duotrack.errors import InputError
-from duotrack.frames import FramePair
+from duotrack.frames import FramePair, available_modalities
+from duotrack.runtime.backends import check_backend, facts_of, is_export
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.tracker import Tracker
 from duotrack.video import open_source
@@ -27,19 +28,38 @@ STAGES = ("decode", "crop", "network", "post")
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """A tracker as `load_tracker` makes it."""
+    """A tracker as `load_tracker` makes it; None as there."""
 
     model: str
     weights: Path | None = None
-    backend: str = "torch"
-    precision: str = "fp32"
+    backend: str | None = None
+    precision: str | None = None
     device: str = "auto"
     elimination: str | None = None
 
-    def load(self, **changes: Any) -> Tracker:
-        """The tracker."""
-        given = {**vars(self), **changes}
-        return load_tracker(given.pop("model"), **given)
+    def settled(self) -> "Configuration":
+        """With back-end and precision spelt out.
+
+        Raises:
+            InputError: as `load_tracker`, of what can be told without loading.
+        """
+        backend, precision = check_backend(self.backend, self.precision, self.weights)
+        if precision is None and self.weights is not None:
+            precision = facts_of(self.weights).precision
+        return replace(self, backend=backend, precision=precision)
+
+    def eager(self) -> "Configuration":
+        """The same network computed by torch in fp32, to count what it does; an exported one's values do not matter."""
+        eager = replace(self, backend="torch", precision="fp32", device="cpu")
+        if self.weights is not None and is_export(self.weights):
+            return replace(eager, weights=None, elimination=facts_of(self.weights).elimination)
+        return eager
+
+    def load(self, modalities: tuple[str, ...]) -> Tracker:
+        """The tracker, its network made ready for these modalities."""
+        return load_tracker(
+            modalities=modalities, **{("name" if k == "model" else k): v for k, v in vars(self).items()}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +70,11 @@ class Clip:
     aux: Path | None
     box: tuple[float, float, float, float]
     frames: int
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Of the videos that there are."""
+        return available_modalities(self.rgb, self.aux)
 
     @contextmanager
     def pairs(self, *, prefetch: int) -> Iterator[Iterator[FramePair]]:
@@ -103,7 +128,7 @@ def measure_round(configuration: Configuration, clip: Clip) -> Round:
 @cache
 def ready(configuration: Configuration, clip: Clip) -> Tracker:
     """This process's tracker, warmed up; the peak of its memory counts from here on."""
-    tracker = configuration.load()
+    tracker = configuration.load(clip.modalities)
     with clip.pairs(prefetch=0) as pairs:
         first = next(pairs, None)
         _start(tracker, first, clip)
@@ -140,7 +165,7 @@ def count_flops(configuration: Configuration, clip: Clip) -> int:
     Counted by torch from the products and convolutions that run in eager fp32, elimination at work: that is what other
     back-ends compute too.
     """
-    tracker = configuration.load(backend="torch", precision="fp32", device="cpu")
+    tracker = configuration.eager().load(clip.modalities)
     with clip.pairs(prefetch=0) as pairs:
         first = next(pairs, None)
         _start(tracker, first, clip)

@@ -55,7 +55,8 @@ def check_backend(backend: str | None, precision: str | None, weights: str | Pat
     if settled is not None and settled not in BACKENDS[chosen]:
         having = [name for name, has in BACKENDS.items() if settled in has]
         raise InputError(
-            f"backend {chosen} has no precision {settled}, only {', '.join(BACKENDS[chosen])}; {' and '.join(having)} do"
+            f"backend {chosen} has no precision {settled}, only {', '.join(BACKENDS[chosen])}; "
+            f"{' and '.join(having)} have it"
         )
     if settled == "int8" and not runs:
         raise InputError(
@@ -157,7 +158,7 @@ def open_network(
             elimination=elimination,
             template=wanted.template,
             search=wanted.search,
-            half=precision == "bf16",
+            precision=precision,
             format="openvino" if backend == "openvino" else "onnx",
         )
         return _session(kept_graph(recipe), backend=backend, precision=precision, device=device)

@@ -19,6 +19,7 @@ from duotrack.runtime.deploy import deploy
 from duotrack.runtime.graph_facts import GraphFacts, Wanted, facts
 from duotrack.runtime.onnx_file import KEY
 from duotrack.runtime.openvino_backend import require_openvino
+from duotrack.runtime.torch_backend import prepare
 from duotrack.runtime.traced import trace
 
 EXPORT_EXTRA = "exporting to ONNX needs onnx and onnxscript: pip install 'duotrack[export]'"
@@ -105,9 +106,8 @@ def to_onnx(net: nn.Module, about: GraphFacts) -> Any:
 
 
 def prepared(net: nn.Module, *, precision: str = "fp32") -> nn.Module:
-    """A network of the zoo in its deployed form, on the CPU, its weights in `precision`'s type."""
-    made = deploy(net)
-    return made.half() if precision == "fp16" else made
+    """A network of the zoo in its deployed form on the CPU; with "fp16" it computes in that type, else in float32."""
+    return prepare(deploy(net), device=torch.device("cpu"), precision="fp16" if precision == "fp16" else "fp32")
 
 
 @contextlib.contextmanager

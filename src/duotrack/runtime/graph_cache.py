@@ -29,7 +29,7 @@ _STEM = "graph"
 class Recipe:
     """What a kept graph is made from.
 
-    `weights` is a file; `half` keeps its numbers in 16 bits; `format` is "openvino" or "onnx".
+    `weights` is a file; `precision` is in which its numbers are kept; `format` is "openvino" or "onnx".
     """
 
     model: str
@@ -37,7 +37,7 @@ class Recipe:
     elimination: str | None
     template: tuple[str, ...]
     search: tuple[str, ...]
-    half: bool
+    precision: str
     format: str
 
 
@@ -146,11 +146,13 @@ def build(recipe: Recipe, file: Path) -> None:
     from duotrack.weights.build import build_net
 
     spec = model_spec(recipe.model)
-    net = prepared(build_net(recipe.model, weights=recipe.weights, elimination=recipe.elimination))
+    net = prepared(
+        build_net(recipe.model, weights=recipe.weights, elimination=recipe.elimination), precision=recipe.precision
+    )
     wanted = Wanted(recipe.template, recipe.search)  # type: ignore[arg-type]
-    about = describe(net, spec, wanted, precision="bf16" if recipe.half else "fp32", batch=0)
+    about = describe(net, spec, wanted, precision=recipe.precision, batch=0)
     if recipe.format == "openvino":
-        save_openvino(to_openvino(net, about), file, half=recipe.half)
+        save_openvino(to_openvino(net, about), file, half=recipe.precision == "bf16")
     else:
         to_onnx(net, about).save(file)
 

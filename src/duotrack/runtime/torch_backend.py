@@ -15,12 +15,21 @@ Pair = tuple[Tensor | None, Tensor | None]
 
 
 class HalfPrecision(nn.Module):
-    """A network whose weights and arithmetic are in 16 bits; its callers see float32 on both sides."""
+    """A network whose weights and arithmetic are in 16 bits; its callers see float32 on both sides.
+
+    What it remembers of templates, if it does, stays in 16 bits. See `duotrack.runtime.deploy.deploy` for the other
+    attributes.
+    """
 
     def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.net = net.to(dtype)
         self.dtype = dtype
+        self.masks = bool(getattr(net, "masks", False))
+        self.shared = bool(getattr(net, "shared", False))
+        self.elimination = getattr(net, "elimination", None)
+        if hasattr(net, "remember"):
+            self.remember = self._remember
 
     def forward(self, *, template: Pair, search: Pair, **options: Any) -> NetOutput:
         """As the wrapped network; images are cast on the way in, the three maps on the way out."""
@@ -28,10 +37,9 @@ class HalfPrecision(nn.Module):
         maps = {name: getattr(out, name).float() for name in ("score_map", "size_map", "offset_map")}
         return replace(out, **maps)
 
-    def remember(self, template: Pair) -> Pair:
-        """As the wrapped network, if it remembers templates; else they are kept as they are."""
-        own = getattr(self.net, "remember", None)
-        return template if own is None else own(self._cast(template))
+    def _remember(self, template: Pair) -> Pair:
+        kept: Pair = self.net.remember(self._cast(template))  # type: ignore[operator]
+        return kept
 
     def _cast(self, pair: Pair) -> Pair:
         rgb, aux = (None if image is None else image.to(self.dtype) for image in pair)

@@ -29,7 +29,7 @@ class Traced(nn.Module):
         self.keeps = hasattr(net, "remember")
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Inputs in the order of `input_names`; gives the three maps, then the template's tokens where it keeps them."""
+        """Inputs in the order of `input_names` -> the three maps, then the template's tokens where it keeps them."""
         given = dict(zip(self.wanted.input_names(), tensors, strict=True))
         template = (given.get("template_rgb"), given.get("template_aux"))
         search = (given.get("search_rgb"), given.get("search_aux"))

@@ -133,7 +133,8 @@ def finish(crop: Image, light: Light, out: NDArray[np.float32] | None = None) ->
     """
     # every grey level meets the same arithmetic: a table of 256 x 3 does it once
     levels = np.clip(np.arange(256, dtype=np.float32) * np.float32(light.brightness) / 255, 0, 1)
-    tables = (levels - np.asarray(MEAN, np.float32)[:, None]) / np.asarray(STD, np.float32)[:, None]
+    mean, std = (np.asarray(each, np.float32)[:, None] for each in (MEAN, STD))
+    tables = np.asarray((levels - mean) / std, np.float32)
     out = np.empty((3, *crop.shape[:2]), np.float32) if out is None else out
     look_up(mirror(crop) if light.mirrored else crop, tables, out)
     return out

@@ -1,0 +1,100 @@
+"""`duotrack export`: a network as a file that other programs run."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from duotrack.errors import InputError
+
+Option = typer.Option
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model, see `duotrack models`.")],
+    out: Annotated[Path, Option(help="The file: .onnx, or .xml for OpenVINO (its .bin goes beside it).")],
+    weights: Annotated[
+        Path | None, Option(help="safetensors or a published checkpoint; default: the package's.")
+    ] = None,
+    format: Annotated[str | None, Option(help="onnx or openvino; default: by the name of --out.")] = None,
+    precision: Annotated[str, Option(help="fp32, fp16 (onnx), bf16 (openvino) or int8.")] = "fp32",
+    batch: Annotated[str, Option(help="Samples in one call: a number, or dynamic.")] = "1",
+    modalities: Annotated[
+        str, Option(help="both (a frame may lack one), or rgb or aux alone, at half the cost.")
+    ] = "both",
+    elimination: Annotated[str | None, Option(help="mce, ce or none; default: the model's own.")] = None,
+    frames: Annotated[
+        Path | None,
+        Option(help="Images or a video to fit int8 to: a file or folder, or a folder with rgb and aux in it."),
+    ] = None,
+    force: Annotated[bool, Option("--force", help="Replace the file if it is there.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Write a model as ONNX or OpenVINO IR; it is run against torch first, and the largest difference printed.
+
+    Example: [bold]duotrack export ckd-tiny --out tiny.onnx --batch dynamic[/bold]
+
+    The file holds everything that tracking needs: [bold]duotrack track --weights tiny.onnx ...[/bold]
+    """
+    import json
+
+    if out.exists() and not force:
+        raise InputError(f"{out} is there already; give --force to replace it")
+    if precision == "int8" and frames is None:
+        raise InputError("int8 is fitted to frames: give images or a video of yours as --frames")
+    size = _batch(batch)
+
+    from duotrack.runtime.export import check_request, export_model
+
+    check_request(out, format, precision)
+    if not as_json:
+        typer.echo(f"exporting {model} in {precision}; this takes a while")
+    done = export_model(
+        model,
+        out,
+        weights=weights,
+        elimination=elimination,
+        format=format,
+        precision=precision,
+        batch=size,
+        modalities=modalities,
+        samples=None if frames is None else _samples(frames, model, modalities),
+    )
+    summary: dict[str, Any] = {
+        "file": str(done.path),
+        "bytes": done.size,
+        "inputs": done.facts.wanted.input_names(),
+        "differences": done.differences,
+        "largest_difference": max(done.differences.values()),
+        **json.loads(done.facts.text()),
+    }
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    each = ", ".join(f"{name} {value:.2g}" for name, value in done.differences.items())
+    typer.echo(f"largest difference from torch fp32: {summary['largest_difference']:.2g} ({each})")
+    typer.echo(f"{out}: {model}, {precision}, {done.size / 1e6:.1f} MB, inputs {', '.join(summary['inputs'])}")
+
+
+def _batch(text: str) -> int:
+    if text == "dynamic":
+        return 0
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise InputError(f"--batch {text} is neither a number from 1 to 4096 nor dynamic")
+    return int(text)
+
+
+def _samples(frames: Path, model: str, modalities: str) -> Any:
+    """Views of the user's frames; where there is one folder for both modalities each frame serves as both."""
+    from duotrack.models.zoo import model_spec
+    from duotrack.runtime.export import MODALITIES
+    from duotrack.tracking.calibration import calibration_views
+    from duotrack.video import open_source
+
+    if not frames.exists():
+        raise InputError(f"no frames at {frames}; check the path")
+    parts = {name: frames / name for name in ("rgb", "aux")}
+    split = any(part.is_dir() for part in parts.values())
+    rgb, aux = (str(part) if part.is_dir() else None for part in parts.values()) if split else (str(frames), None)
+    with open_source(rgb, aux, length_mismatch="shortest") as source:
+        return calibration_views(source, model_spec(model).geometry, MODALITIES.get(modalities, ("rgb",)))

@@ -1,0 +1,167 @@
+"""Networks to files that other programs run: ONNX and OpenVINO IR, checked against torch before they are there."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from duotrack.errors import InputError, nearest
+from duotrack.files import atomic_path
+from duotrack.frames import Modality
+from duotrack.models.zoo import elimination_of, model_spec
+from duotrack.runtime.convert import describe, prepared, save_openvino, say_facts, to_onnx, to_openvino
+from duotrack.runtime.graph_facts import BOTH, GraphFacts, Wanted
+from duotrack.runtime.graph_net import Session
+from duotrack.runtime.onnx_file import KEY
+from duotrack.runtime.onnxruntime_backend import OnnxRuntimeSession, require_onnxruntime
+from duotrack.runtime.openvino_backend import OpenVINOSession, require_openvino
+from duotrack.runtime.quantise import quantise
+from duotrack.runtime.verify import check, differences, largest_value
+from duotrack.weights.build import build_net
+
+FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "onnx": (".onnx", ("fp32", "fp16", "int8")),
+    "openvino": (".xml", ("fp32", "bf16", "int8")),
+}
+"""Format -> suffix of its files, and the precisions that it has."""
+
+COMPARED = 8
+"""Views of frames that an int8 graph is compared with torch on."""
+
+MODALITIES: dict[str, tuple[Modality, ...]] = {"both": BOTH, "rgb": ("rgb",), "aux": ("aux",)}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written: what it says of itself, the largest difference of each map from torch, its size."""
+
+    path: Path
+    facts: GraphFacts
+    differences: dict[str, float]
+    size: int
+
+
+def check_request(out: Path, format: str | None, precision: str) -> Literal["onnx", "openvino"]:
+    """The format that was meant, by its name or by the file's suffix.
+
+    Raises:
+        InputError: unknown, or one that does not go with the file's name or with the precision, or whose library is
+            not installed.
+    """
+    by_suffix = next((name for name, (suffix, _) in FORMATS.items() if suffix == out.suffix), None)
+    chosen = format or by_suffix
+    if chosen is None:
+        raise InputError(f"{out}: the file is called .onnx or .xml (OpenVINO), or say --format")
+    if chosen not in FORMATS:
+        raise InputError(f"no format is called {chosen!r}{nearest(chosen, list(FORMATS))}")
+    suffix, precisions = FORMATS[chosen]
+    if out.suffix != suffix:
+        raise InputError(f"a file in format {chosen} is called {suffix}, got {out}; rename it")
+    if precision not in precisions:
+        raise InputError(f"format {chosen} has no precision {precision}, only {', '.join(precisions)}")
+    if chosen == "onnx":
+        require_onnxruntime()
+    else:
+        require_openvino()
+    return "onnx" if chosen == "onnx" else "openvino"
+
+
+def export_model(
+    name: str,
+    out: str | Path,
+    *,
+    weights: str | Path | None = None,
+    elimination: str | None = None,
+    format: str | None = None,
+    precision: str = "fp32",
+    batch: int = 1,
+    modalities: str = "both",
+    samples: Sequence[Sequence[Tensor]] | None = None,
+) -> Exported:
+    """Write a network as a graph, after it was run against torch.
+
+    Args:
+        name: a model of the zoo.
+        out: `.onnx`, or `.xml` (its weights go beside it as `.bin`).
+        weights, elimination: as in `load_tracker`.
+        format: "onnx" or "openvino"; None: by the suffix of `out`.
+        precision: "fp32", "fp16" (ONNX), "bf16" (OpenVINO) or "int8".
+        batch: how many samples the graph takes; 0 for any number.
+        modalities: "both", "rgb" or "aux".
+        samples: for int8, views of frames: for each the graph's images in the order of `Wanted.input_names`, without
+            `present` (`duotrack.tracking.calibration.calibration_views`).
+
+    Raises:
+        InputError: anything above that cannot be had, or a graph that differs too much from torch; nothing is written
+            then.
+    """
+    out = Path(out)
+    chosen = check_request(out, format, precision)
+    spec = model_spec(name)
+    if elimination is not None:
+        elimination_of(spec, elimination)
+    if modalities not in MODALITIES:
+        raise InputError(
+            f"modalities are {', '.join(MODALITIES)}, got {modalities!r}{nearest(modalities, list(MODALITIES))}"
+        )
+    if not 0 <= batch <= 4096:
+        raise InputError(f"batch {batch}: a number from 1 to 4096, or dynamic")
+    if (precision == "int8") != (samples is not None):
+        raise InputError("int8, and only int8, is fitted to frames: give --frames DIR with it, and not without it")
+    names = MODALITIES[modalities]
+    net = prepared(build_net(name, weights=weights, elimination=elimination))
+    about = describe(net, spec, Wanted(names, names), precision=precision, batch=batch)
+    views = None if samples is None else [_with_mask(sample, about) for sample in samples]
+    with atomic_path(out) as temporary:
+        try:
+            _write(net, about, temporary, views)
+            session = _open(temporary, chosen)
+            compared = None if views is None else [_stacked(view, about) for view in views[:COMPARED]]
+            found = differences(session, net, compared)
+            check(found, about, largest_value(net, about))
+            if chosen == "openvino":
+                temporary.with_suffix(".bin").replace(out.with_suffix(".bin"))
+        finally:
+            if chosen == "openvino":
+                temporary.with_suffix(".bin").unlink(missing_ok=True)
+    files = [out, out.with_suffix(".bin")] if chosen == "openvino" else [out]
+    return Exported(out, about, found, sum(file.stat().st_size for file in files))
+
+
+def _write(net: nn.Module, about: GraphFacts, file: Path, views: Sequence[Sequence[Tensor]] | None) -> None:
+    if file.suffix == ".xml":
+        model = to_openvino(net, about)
+        if views is not None:
+            model = quantise(model, about, views)
+            say_facts(model, about)
+        save_openvino(model, file, half=about.precision == "bf16")
+        return
+    traced = prepared(copy.deepcopy(net), precision="fp16") if about.precision == "fp16" else net
+    program = to_onnx(traced, about)
+    if views is None:
+        program.save(str(file))
+        return
+    import onnx
+
+    small = quantise(program.model_proto, about, views)
+    onnx.helper.set_model_props(small, {KEY: about.text()})
+    onnx.save(small, str(file))
+
+
+def _open(file: Path, format: str) -> Session:
+    if format == "openvino":
+        return OpenVINOSession(file, threads=torch.get_num_threads())
+    return OnnxRuntimeSession(file, device=torch.device("cpu"), threads=torch.get_num_threads())
+
+
+def _with_mask(sample: Sequence[Tensor], about: GraphFacts) -> list[Tensor]:
+    """All the inputs of a graph for one view."""
+    return [*sample, torch.ones(1, 2, dtype=torch.bool)] if about.masked else list(sample)
+
+
+def _stacked(view: Sequence[Tensor], about: GraphFacts) -> list[Tensor]:
+    return [each.repeat_interleave(about.batch or 1, dim=0) for each in view]
