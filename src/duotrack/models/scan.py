@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-
 BACKENDS = ("chunk", "loop", "mamba_ssm")
 
 

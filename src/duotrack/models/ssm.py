@@ -107,7 +107,7 @@ class ViMBlock(nn.Module):
 
     def _four_ways(self, x: Tensor, z: Tensor, grid: tuple[int, int]) -> Tensor:
         height, width = grid
-        b, length, inner = x.shape
+        b, _, inner = x.shape
         u = F.silu(self.conv(x.mT.reshape(b, inner, height, width)))
         rows = u.flatten(2).mT
         columns = u.mT.flatten(2).mT
