@@ -125,6 +125,14 @@ def test_image_is_neither_changed_nor_shared(image):
     np.testing.assert_array_equal(image, before)
 
 
+def test_a_crop_is_written_where_it_is_wanted(image):
+    out = np.empty((2, 64, 64, 3), np.uint8)
+    for box in ((200, 150, 16, 16), (-5, 3, 40, 30)):  # inside and padded
+        crop = crop_square(image, box, 4, 64, out=out[1])
+        np.testing.assert_array_equal(out[1], crop_square(image, box, 4, 64).image)
+        assert np.shares_memory(crop.image, out)
+
+
 def test_mirrored_and_reversed_views_are_read(image):
     view = image[::-1, ::-1, ::-1]
     expected = crop_square(np.ascontiguousarray(view), (200, 150, 60, 40), 4, 64)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from duotrack.boxes import cxcywh_to_xywh
 from duotrack.models.outputs import HeadMaps
-from duotrack.tracking.decode import decode_maps, find_peaks, hann_window, map_back
+from duotrack.tracking.decode import decode_maps, find_peaks, hann_window, map_back, peaks_by_numpy, peaks_by_torch
 from reference import golden_file
 
 
@@ -83,3 +83,20 @@ def test_mapping_back_inverts_the_search_crop(previous, peak, resize_factor):
     np.testing.assert_allclose(
         cxcywh_to_xywh(again), cxcywh_to_xywh(np.array(peak)), atol=1e-9 * max(1, resize_factor) * 100
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 12, 12), (2, 6, 16), (1, 1, 1)])
+def test_peaks_by_numpy_are_those_of_torch_bit_by_bit(shape, dtype):
+    samples, height, width = shape
+    draw = torch.Generator().manual_seed(4)
+    score, size, offset = (
+        torch.rand(samples, channels, height, width, generator=draw).to(dtype) for channels in (1, 2, 2)
+    )
+    if samples == 3:
+        score[1, 0, 4, 4] = float("nan")
+    maps = HeadMaps(score_map=score, size_map=size, offset_map=offset)
+    window = hann_window(height, width)
+    for ours, theirs in zip(peaks_by_numpy(maps, window), peaks_by_torch(maps, window), strict=True):
+        np.testing.assert_array_equal(ours.box, theirs.box)
+        np.testing.assert_array_equal(ours.score, theirs.score)

@@ -28,3 +28,8 @@ def test_channels_and_rows_keep_their_places():
 def test_reversed_views_are_read():
     crop = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)
     torch.testing.assert_close(to_tensor(crop[:, ::-1]), to_tensor(crop).flip(3))
+
+
+def test_every_level_is_bit_equal_with_torch_arithmetic():
+    crop = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    assert torch.equal(to_tensor(crop), normalise(torch.from_numpy(crop[None]).permute(0, 3, 1, 2).float() / 255))

@@ -21,21 +21,32 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor, *, query: int | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, tokens: Tensor, *, query: int | None = None, skip: int = 0) -> tuple[Tensor, Tensor | None]:
         """Attend, and look at one query.
 
         Args:
             tokens: (B, N, C).
-            query: index of the token whose attention is wanted.
+            query: index of the token whose attention is wanted (not together with `skip`).
+            skip: the first so many tokens are looked at, but do not look themselves.
 
         Returns:
-            (B, N, C), and the post-softmax attention (B, heads, N) of that query in float32 without gradient, or None.
+            (B, N - skip, C), and the post-softmax attention (B, heads, N) of that query in float32 without gradient, or
+            None.
         """
         b, n, c = tokens.shape
-        q, k, v = self.qkv(tokens).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        if skip:
+            q = self._heads(F.linear(tokens[:, skip:], self.qkv.weight[:c], self.qkv.bias[:c]), 1)[0]
+            k, v = self._heads(F.linear(tokens, self.qkv.weight[c:], self.qkv.bias[c:]), 2)
+        else:
+            q, k, v = self._heads(self.qkv(tokens), 3)
         row = None if query is None else attention_row(q[:, :, query], k)
         mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).reshape(b, n, c)), row
+        return self.proj(mixed.transpose(1, 2).reshape(b, n - skip, c)), row
+
+    def _heads(self, joined: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, N, parts * C) -> `parts` times (B, heads, N, C / heads)."""
+        b, n, width = joined.shape
+        return joined.view(b, n, parts, self.heads, width // parts // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 @torch.no_grad()
@@ -76,10 +87,10 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim=dim, hidden=int(dim * mlp_ratio))
 
-    def attend(self, tokens: Tensor, *, query: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """The attention residual; see `Attention.forward` for `query` and the second result."""
-        mixed, row = self.attn(self.norm1(tokens), query=query)
-        return tokens + self._drop(mixed), row
+    def attend(self, tokens: Tensor, *, query: int | None = None, skip: int = 0) -> tuple[Tensor, Tensor | None]:
+        """The attention residual; see `Attention.forward` for `query`, `skip` and the second result."""
+        mixed, row = self.attn(self.norm1(tokens), query=query, skip=skip)
+        return tokens[:, skip:] + self._drop(mixed), row
 
     def feed(self, tokens: Tensor) -> Tensor:
         """The MLP residual."""

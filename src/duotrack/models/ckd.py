@@ -142,6 +142,12 @@ class CKD(nn.Module):
             blocks=encoded.blocks,
         )
 
+    def deployed(self) -> nn.Module:
+        """Its inference form, `duotrack.models.ckd_deployed.DeployedCKD`, which takes the weights over."""
+        from duotrack.models.ckd_deployed import DeployedCKD
+
+        return DeployedCKD(self)
+
     def _encode(
         self, template: Pair, search: Pair, available: tuple[str, ...], search_keep: Tensor | None
     ) -> "_Encoded":

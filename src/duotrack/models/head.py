@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from duotrack.models.outputs import HeadMaps
 
-_TOWERS = {"ctr": 1, "offset": 2, "size": 2}
+TOWERS = {"ctr": 1, "offset": 2, "size": 2}
+"""Each tower and how many maps it gives."""
 
 
 def _stage(inputs: int, outputs: int) -> nn.Sequential:
@@ -26,7 +27,7 @@ class CenterHead(nn.Module):
     def __init__(self, *, inputs: int, channels: int = 256, squeeze: int | None = None) -> None:
         super().__init__()
         self.squeeze = None if squeeze is None else nn.Conv2d(inputs, squeeze, kernel_size=1)
-        for tower, outputs in _TOWERS.items():
+        for tower, outputs in TOWERS.items():
             width = squeeze or inputs
             for stage in range(4):
                 self.add_module(f"conv{stage + 1}_{tower}", _stage(width, channels >> stage))
@@ -44,14 +45,15 @@ class CenterHead(nn.Module):
         if self.squeeze is not None:
             cells = self.squeeze(cells)
         raw = {}
-        for tower in _TOWERS:
+        for tower in TOWERS:
             x = cells
             for stage in range(1, 6):
                 x = self.get_submodule(f"conv{stage}_{tower}")(x)
             raw[tower] = x
-        return HeadMaps(score_map=_squash(raw["ctr"]), size_map=_squash(raw["size"]), offset_map=raw["offset"])
+        return HeadMaps(score_map=squash(raw["ctr"]), size_map=squash(raw["size"]), offset_map=raw["offset"])
 
 
-def _squash(logits: Tensor) -> Tensor:
+def squash(logits: Tensor) -> Tensor:
+    """Logits to (0, 1), kept off both ends by 1e-4, float32."""
     # float32: in half precision 1 - 1e-4 rounds to 1 and the focal loss would take its logarithm
     return torch.sigmoid(logits.float()).clamp(1e-4, 1 - 1e-4)

@@ -78,12 +78,21 @@ class HieraStem(nn.Module):
         parts = torch.split(tokens, [part.shape[0] for part in windows])
         return [_raster(part, image.shape[-1] // WINDOW) for part, image in zip(parts, images, strict=True)]
 
+    def fix_positions(self, image_side: int) -> None:
+        """Keep the positions of images of that many pixels a side, for inference: they are no longer computed."""
+        side = image_side // 4
+        self.register_buffer(f"where_{side}", self._where(side).detach(), persistent=False)
+
+    def _where(self, side: int) -> Tensor:
+        spread = F.interpolate(self.pos_embed, size=(side, side), mode="bicubic")
+        return spread + self.pos_embed_window.tile(1, 1, side // 8, side // 8)
+
     def _windows(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B * windows, 64, dim), tokens of a window ordered (finest 2x2, next 2x2, coarsest 2x2)."""
         cells = self.patch_embed["proj"](image)
         b, c, h, w = cells.shape
-        where = F.interpolate(self.pos_embed, size=(h, w), mode="bicubic")
-        where = where + self.pos_embed_window.tile(1, 1, h // 8, w // 8)
+        fixed = self._buffers.get(f"where_{h}")
+        where = self._where(h) if fixed is None else fixed
         # row = 8 * window + 4 * coarse + 2 * middle + fine, likewise for columns
         split = (cells + where).view(b, c, h // 8, 2, 2, 2, w // 8, 2, 2, 2)
         return split.permute(0, 2, 6, 5, 9, 4, 8, 3, 7, 1).reshape(-1, 64, c)
@@ -141,3 +150,16 @@ class HieraBranch(nn.Module):
         if search_keep is not None:
             x = x * search_keep.unsqueeze(-1).to(x.dtype)
         return torch.cat([z + self.pos_embed_z, x + self.pos_embed_x], dim=1)
+
+    def embed_template(self, template: Tensor) -> Tensor:
+        """As `VisionTransformer.embed_template`."""
+        return self.stem([template])[0] + self.pos_embed_z
+
+    def embed_search(self, search: Tensor) -> Tensor:
+        """As `VisionTransformer.embed_search`."""
+        return self.stem([search])[0] + self.pos_embed_x
+
+    def fix_positions(self) -> None:
+        """See `HieraStem.fix_positions`, for the template's and the search region's size."""
+        for grid in (self.template_grid, self.search_grid):
+            self.stem.fix_positions(16 * grid)

@@ -70,8 +70,15 @@ class VisionTransformer(nn.Module):
         Returns:
             (B, template tokens + search tokens, dim).
         """
-        z = self.patch_embed(template) + self.pos_embed_z
         x = self.patch_embed(search)
         if search_keep is not None:
             x = x * search_keep.unsqueeze(-1).to(x.dtype)
-        return torch.cat([z, x + self.pos_embed_x], dim=1)
+        return torch.cat([self.embed_template(template), x + self.pos_embed_x], dim=1)
+
+    def embed_template(self, template: Tensor) -> Tensor:
+        """The template's part of `embed`: (B, 3, T, T) -> (B, template tokens, dim)."""
+        return self.patch_embed(template) + self.pos_embed_z
+
+    def embed_search(self, search: Tensor) -> Tensor:
+        """The search region's part of `embed`: (B, 3, S, S) -> (B, search tokens, dim)."""
+        return self.patch_embed(search) + self.pos_embed_x

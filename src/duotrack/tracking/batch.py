@@ -9,13 +9,11 @@ brink of a pixel). A `stack` of 1 looks at one sample after the other: exactly t
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from duotrack.frames import Image, Modality, TrackResult
 from duotrack.tracking.decode import Peak
-from duotrack.tracking.preprocess import to_tensor
 from duotrack.tracking.tracker import Question, Tracker
 
 Frame = tuple[Image | None, Image | None]
@@ -69,7 +67,7 @@ def _look(tracker: Tracker, questions: list[Question], stack: int) -> list[Peak]
     """One forward over questions that have the same modalities, filled up to `stack` samples."""
     filled = questions + questions[-1:] * (stack - len(questions))
     template = (_templates(filled, 0), _templates(filled, 1))
-    search = (_searches(filled, 0, tracker.device), _searches(filled, 1, tracker.device))
+    search = (_searches(filled, 0), _searches(filled, 1))
     maps = tracker.net(template=template, search=search, available=questions[0].available)
     return tracker.peaks(maps)[: len(questions)]
 
@@ -81,6 +79,6 @@ def _templates(questions: list[Question], side: int) -> Tensor:
     return torch.cat([b if a is None else a for a, b in zip(own, other, strict=True)])  # type: ignore[misc]
 
 
-def _searches(questions: list[Question], side: int, device: torch.device) -> Tensor | None:
+def _searches(questions: list[Question], side: int) -> Tensor | None:
     crops = [crop for question in questions if (crop := question.search[side]) is not None]
-    return to_tensor(np.stack(crops), device) if crops else None
+    return torch.cat(crops) if crops else None

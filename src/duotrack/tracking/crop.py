@@ -66,19 +66,25 @@ def square_around(box: ArrayLike, factor: float) -> Square:
 
 
 def cut_square(image: Image, square: Square) -> Image:
-    """The square's pixels, (size, size, 3) uint8, black outside the image. Never a view of `image`."""
+    """The square's pixels, (size, size, 3) uint8, black outside the image; a view of `image` where it lies inside."""
     height, width = image.shape[:2]
     left, right, top, bottom = square.pads(height, width)
     if left + right >= square.size or top + bottom >= square.size:
         return np.zeros((square.size, square.size, 3), np.uint8)
     rows = slice(square.y + top, square.y + square.size - bottom)
     columns = slice(square.x + left, square.x + square.size - right)
-    inner = np.ascontiguousarray(image[rows, columns])
+    inner = image[rows, columns]
+    if inner.strides[1:] != (3, 1) or inner.strides[0] < 3 * inner.shape[1]:  # mirrored and the like: not for OpenCV
+        inner = np.ascontiguousarray(inner)
+    if not (left or right or top or bottom):
+        return inner
     padded: Any = cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
     return np.asarray(padded, np.uint8)
 
 
-def crop_square(image: Image, box: ArrayLike, factor: float, size: int, *, padding: bool = False) -> Crop:
+def crop_square(
+    image: Image, box: ArrayLike, factor: float, size: int, *, padding: bool = False, out: Image | None = None
+) -> Crop:
     """Cut the square around `box` (x, y, w, h in pixels) out of `image` and resize it (docs/specs/ckd.md, section 3.4).
 
     Bit-equal with the reference for squares of up to `EXACT_SIDE` pixels. A larger one, which only a box that fills a
@@ -92,17 +98,19 @@ def crop_square(image: Image, box: ArrayLike, factor: float, size: int, *, paddi
         factor: side of the square over the geometric mean side of the box (template 2, search region 4).
         size: side of the crop that comes back, S.
         padding: also compute `Crop.padding` (training needs it, tracking does not).
+        out: (S, S, 3) uint8, contiguous, that becomes the crop's image.
 
     Raises:
         InputError: a box that is not finite or has no area.
     """
     square = square_around(box, factor)
+    out = np.empty((size, size, 3), np.uint8) if out is None else out
     if square.size <= EXACT_SIDE:
-        resized: Any = cv2.resize(cut_square(image, square), (size, size), interpolation=cv2.INTER_LINEAR)
+        cv2.resize(cut_square(image, square), (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
     else:
-        resized = _sample(image, square, size)
+        np.copyto(out, _sample(image, square, size))
     mask = _padding(square, image.shape[0], image.shape[1], size) if padding else None
-    return Crop(np.asarray(resized, np.uint8), size / square.size, square, mask)
+    return Crop(out, size / square.size, square, mask)
 
 
 def _sample(image: Image, square: Square, size: int) -> Any:

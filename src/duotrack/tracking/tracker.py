@@ -15,11 +15,10 @@ from duotrack.errors import InputError
 from duotrack.frames import Image, Modality, TrackResult, available_modalities
 from duotrack.models.outputs import HeadMaps
 from duotrack.models.zoo import Geometry
-from duotrack.tracking.crop import crop_square
 from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
-from duotrack.tracking.preprocess import to_tensor
 from duotrack.tracking.state import Memory, StateRule, calibrate, step
+from duotrack.tracking.view import view
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +37,12 @@ class Network(Protocol):
 class Question:
     """What a tracker asks its network about one frame that has at least one image.
 
-    `template` as the network reads it; `search` (S, S, 3) uint8 crops of (rgb, aux), None where that one is missing;
-    `resize_factor` of the crops.
+    `template` and `search` as the network reads them, (1, 3, S, S) on its device, (rgb, aux), None where that one is
+    missing; `resize_factor` of the search crops.
     """
 
     template: Pair
-    search: tuple[Image | None, Image | None]
+    search: Pair
     resize_factor: float
 
     @property
@@ -120,8 +119,8 @@ class Tracker:
         if size is None:
             raise InputError("both images are missing (None): the first frame needs rgb, aux or both")
         start = check_box(box, *size)
-        crops, _ = _crops(rgb, aux, start, self.geometry.template_factor, self.geometry.template_size)
-        self._target = _Target(self._tensors(crops), size, start, Memory())
+        template, _ = self._crop(rgb, aux, start, self.geometry.template_factor, self.geometry.template_size)
+        self._target = _Target(template, size, start, Memory())
         return TrackResult(start.copy(), 1.0, "tracking", available_modalities(rgb, aux))
 
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
@@ -159,15 +158,18 @@ class Tracker:
                 f"the frame is {size[1]}x{size[0]} pixels, the one at init was {target.size[1]}x{target.size[0]}: "
                 "keep the size, or call init again"
             )
-        search, resize_factor = _crops(rgb, aux, target.box, self.geometry.search_factor, self.geometry.search_size)
+        search, resize_factor = self._crop(rgb, aux, target.box, self.geometry.search_factor, self.geometry.search_size)
         return Question(target.template, search, resize_factor)
 
     @torch.inference_mode()
     def look(self, question: Question) -> Peak:
         """The second third of `update`: the network's answer."""
-        search = self._tensors(question.search)
-        maps = self.net(template=question.template, search=search, available=question.available)
-        return self.peaks(maps)[0]
+        return self.peaks(self.maps(question))[0]
+
+    @torch.inference_mode()
+    def maps(self, question: Question) -> HeadMaps:
+        """The network alone."""
+        return self.net(template=question.template, search=question.search, available=question.available)
 
     def peaks(self, maps: HeadMaps) -> list[Peak]:
         """The best cell of each sample's maps under this tracker's window."""
@@ -196,20 +198,13 @@ class Tracker:
         found = map_back(peak.box, target.box, size=size, resize_factor=question.resize_factor)
         return clip_xywh(found, *target.size), calibrate(peak.score, self.calibration)
 
-    def _tensors(self, crops: tuple[Image | None, Image | None]) -> Pair:
-        rgb, aux = (None if crop is None else to_tensor(crop, self.device) for crop in crops)
-        return rgb, aux
-
-
-def _crops(
-    rgb: Image | None, aux: Image | None, box: NDArray[np.float64], factor: float, size: int
-) -> tuple[tuple[Image | None, Image | None], float]:
-    """The same square of both images, (size, size, 3), and its resize factor."""
-    rgb_crop, aux_crop = (None if image is None else crop_square(image, box, factor, size) for image in (rgb, aux))
-    either = rgb_crop or aux_crop
-    assert either is not None, "callers have at least one image"
-    images = (None if rgb_crop is None else rgb_crop.image, None if aux_crop is None else aux_crop.image)
-    return images, either.resize_factor
+    def _crop(
+        self, rgb: Image | None, aux: Image | None, box: NDArray[np.float64], factor: float, size: int
+    ) -> tuple[Pair, float]:
+        """The same square of both images, and its resize factor."""
+        images = [image for image in (rgb, aux) if image is not None]
+        seen, resize_factor = view(images, box, factor, size, self.device)
+        return (None if rgb is None else seen[:1], None if aux is None else seen[-1:]), resize_factor
 
 
 class MultiTracker:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duotrack.frames import Image
-from duotrack.tracking.preprocess import MEAN, STD
+from duotrack.tracking.preprocess import MEAN, STD, look_up
 
 
 class Jitter(BaseModel):
@@ -107,13 +107,17 @@ def draw_light(rng: np.random.Generator, augmentation: Augmentation) -> Light:
     return Light(float(factor), bool(rng.random() < augmentation.crop_flip))
 
 
-def finish(crop: Image, light: Light) -> NDArray[np.float32]:
-    """A crop (S, S, 3) uint8 -> (3, S, S) float32: brightness, clamp, mirror, normalise (section 3.5, steps 3 to 5)."""
+def finish(crop: Image, light: Light, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """A crop (S, S, 3) uint8 -> (3, S, S) float32: brightness, clamp, mirror, normalise (section 3.5, steps 3 to 5).
+
+    `out`: the array that is filled and returned, where there is one already.
+    """
     # every grey level meets the same arithmetic: a table of 256 x 3 does it once
     levels = np.clip(np.arange(256, dtype=np.float32) * np.float32(light.brightness) / 255, 0, 1)
-    table = (levels[:, None] - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
-    pixels = crop[:, ::-1] if light.mirrored else crop
-    return np.stack([table[:, channel][pixels[:, :, channel]] for channel in range(3)])
+    tables = (levels - np.asarray(MEAN, np.float32)[:, None]) / np.asarray(STD, np.float32)[:, None]
+    out = np.empty((3, *crop.shape[:2]), np.float32) if out is None else out
+    look_up(mirror(crop) if light.mirrored else crop, tables, out)
+    return out
 
 
 def damage(crop: Image, padding: NDArray[np.bool_], rng: np.random.Generator, augmentation: Augmentation) -> Image:

@@ -187,11 +187,12 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     ) -> tuple[Tensor, Box]:
         """(2, 3, S, S) of one group, and its box; a missing modality takes the other's pixels."""
         light = draw_light(rng, self.augmentation)
-        done = {
-            modality: finish(damage(crop, mask, rng, self.augmentation), light)
-            for modality, crop in zip(present, crops, strict=True)
-        }
-        stack = np.stack([done.get(modality, done[present[0]]) for modality in MODALITIES])
+        stack = np.empty((2, 3, *crops[0].shape[:2]), np.float32)
+        for modality, crop in zip(present, crops, strict=True):
+            finish(damage(crop, mask, rng, self.augmentation), light, out=stack[MODALITIES.index(modality)])
+        if len(present) == 1:
+            there = MODALITIES.index(present[0])
+            stack[1 - there] = stack[there]
         return torch.from_numpy(stack), mirror_crop_box(box) if light.mirrored else box
 
 
