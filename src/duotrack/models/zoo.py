@@ -1,6 +1,6 @@
 """Every model by name: how to build it, its geometry, its default weights. One explicit dictionary."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,9 @@ from duotrack.models.ckd import CKD
 from duotrack.models.elimination import MODES
 from duotrack.models.head import CenterHead
 from duotrack.models.hiera import HieraBranch
+from duotrack.models.pixel_fusion import PixelFusionAdapter
+from duotrack.models.tpf import ELIMINATIONS as TPF_ELIMINATIONS
+from duotrack.models.tpf import TPF, RelevanceGate
 from duotrack.models.vit import VisionTransformer
 
 
@@ -78,6 +81,45 @@ def build_ckd_tiny(
     )
 
 
+def build_tpf_base(
+    *,
+    elimination: str = "none",
+    drop_path: float = 0.1,
+    adapter: Mapping[str, object] | None = None,
+    bottleneck: int | None = 96,
+    gate_answers: bool = True,
+) -> TPF:
+    """TPF on ViT-B/16, template 128, search 256; `adapter`: arguments of `PixelFusionAdapter`."""
+    return TPF(
+        fusion=partial(PixelFusionAdapter, **(adapter or {})),  # type: ignore[arg-type]
+        branch=partial(VisionTransformer, drop_path=drop_path),
+        head=lambda inputs: CenterHead(inputs=inputs),
+        gate=None if bottleneck is None else lambda dim: RelevanceGate(dim=dim, bottleneck=bottleneck),
+        elimination=elimination,
+        gate_answers=gate_answers,
+    )
+
+
+def build_tpf_tiny(
+    *,
+    elimination: str = "none",
+    drop_path: float = 0.0,
+    adapter: Mapping[str, object] | None = None,
+    bottleneck: int | None = 48,
+    gate_answers: bool = True,
+) -> TPF:
+    """TPF on Hiera-Tiny's first stages, template 96, search 192."""
+    return TPF(
+        fusion=partial(PixelFusionAdapter, **(adapter or {})),  # type: ignore[arg-type]
+        branch=partial(HieraBranch, drop_path=drop_path),
+        head=lambda inputs: CenterHead(inputs=inputs, channels=128, squeeze=192),
+        gate=None if bottleneck is None else lambda dim: RelevanceGate(dim=dim, bottleneck=bottleneck),
+        elimination=elimination,
+        stages=(1, 3),
+        gate_answers=gate_answers,
+    )
+
+
 MODELS: dict[str, ModelSpec] = {
     "ckd-base": ModelSpec(
         name="ckd-base",
@@ -96,6 +138,24 @@ MODELS: dict[str, ModelSpec] = {
         elimination="none",
         weights="ckd-tiny.safetensors",
         calibration=(1.864, 0.486),  # fitted on the held-out videos of docs/models/ckd-tiny.md
+    ),
+    "tpf-base": ModelSpec(
+        name="tpf-base",
+        method="tpf",
+        summary="TPF (arXiv 2503.11247), our design where the paper is silent: pixel fusion, one ViT-B stream",
+        build=build_tpf_base,
+        geometry=Geometry(template_size=128, search_size=256),
+        elimination="none",
+        eliminations=TPF_ELIMINATIONS,
+    ),
+    "tpf-tiny": ModelSpec(
+        name="tpf-tiny",
+        method="tpf",
+        summary="TPF on a small Hiera backbone",
+        build=build_tpf_tiny,
+        geometry=Geometry(template_size=96, search_size=192),
+        elimination="none",
+        eliminations=TPF_ELIMINATIONS,
     ),
 }
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duotrack.frames import Image
-from duotrack.tracking.preprocess import MEAN, STD, look_up
+from duotrack.models.statistics import MEAN, STD
+from duotrack.tracking.preprocess import look_up
 
 
 class Jitter(BaseModel):

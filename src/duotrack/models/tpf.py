@@ -1,0 +1,170 @@
+"""TPF: task-driven pixel fusion for RGB-T tracking (Lu et al., arXiv 2503.11247).
+
+Both images become one by the pixel-level fusion adapter; a single-stream tracker sees only that one, with two templates:
+the first frame's, and a dynamic one. From the paper: fusion at the pixel by a light state-space adapter, one stream
+behind it, a dynamic template, a split into what matters to the task and what does not. Ours: how they are built
+(docs/specs/tpf.md, sections 3 and 5, which mark every line).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from duotrack.models.elimination import elimination_score, keep_best, restore_search, take_search, template_centre
+from duotrack.models.head import CenterHead
+from duotrack.models.outputs import NetOutput
+from duotrack.models.pixel_fusion import PixelFusionAdapter
+from duotrack.models.statistics import denormalise, normalise
+
+Pair = tuple[Tensor | None, Tensor | None]
+_NAMES = ("rgb", "aux")
+ELIMINATIONS = ("none", "ce")
+
+
+class RelevanceGate(nn.Module):
+    """Which part of each search token's features matters to the task (ours; docs/specs/tpf.md, section 5).
+
+    Args:
+        dim: channels of a token.
+        bottleneck: width between.
+    """
+
+    def __init__(self, *, dim: int, bottleneck: int = 96) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.down = nn.Linear(dim, bottleneck)
+        self.up = nn.Linear(bottleneck, dim)
+        nn.init.zeros_(self.up.weight)
+        nn.init.constant_(self.up.bias, 2.0)  # g = 0.88 everywhere: nearly nothing is taken away at first
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) -> g in (0, 1) of the same shape: relevant = g * tokens, irrelevant = (1 - g) * tokens."""
+        return torch.sigmoid(self.up(nn.functional.gelu(self.down(self.norm(tokens)))))
+
+
+class TPF(nn.Module):
+    """Pixel fusion in front of a single-stream tracker.
+
+    Args:
+        fusion: makes the adapter.
+        branch: makes the backbone.
+        head: makes the centre head for a number of input channels.
+        gate: makes the relevance gate for a number of channels; None leaves it out.
+        elimination: "none" or "ce"; may be set later.
+        stages, keep_ratio: as in `CKD`.
+        gate_answers: the head reads gated features; False leaves the gate to auxiliary losses.
+    """
+
+    def __init__(
+        self,
+        *,
+        fusion: Callable[[], PixelFusionAdapter],
+        branch: Callable[[], nn.Module],
+        head: Callable[[int], CenterHead],
+        gate: Callable[[int], RelevanceGate] | None,
+        elimination: str = "none",
+        stages: tuple[int, ...] = (3, 6, 9),
+        keep_ratio: float = 0.7,
+        gate_answers: bool = True,
+    ) -> None:
+        super().__init__()
+        if elimination not in ELIMINATIONS:
+            raise ValueError(f"elimination is one of {', '.join(ELIMINATIONS)}, got {elimination!r}")
+        self.elimination = elimination
+        self.stages = stages
+        self.keep_ratio = keep_ratio
+        self.gate_answers = gate_answers
+        self.fusion = fusion()
+        self.backbone = branch()
+        dim: int = self.backbone.dim
+        self.template_slots = nn.Parameter(torch.zeros(2, 1, dim))
+        self.gate = None if gate is None else gate(dim)
+        self.box_head = head(dim)
+
+    def forward(
+        self,
+        *,
+        template: Pair,
+        search: Pair,
+        available: tuple[str, ...] = _NAMES,
+        present: Tensor | None = None,
+        dynamic: Pair | None = None,
+    ) -> NetOutput:
+        """Fuse, then find the template's target in the search region.
+
+        A modality that is missing takes the other's image before fusion. TPF itself knows no missing modalities: this
+        fallback is ours.
+
+        Args:
+            template, search: (rgb, aux) normalised images (B, 3, T, T) and (B, 3, S, S), None where missing.
+            available: names of the modalities that count in the search region.
+            present: (B, 2) bool, where samples differ in what they have.
+            dynamic: the second template, as `template`; None takes the first one twice.
+
+        Raises:
+            ValueError: a template or the search region has no image at all.
+        """
+        seen = tuple(image if name in available else None for name, image in zip(_NAMES, search, strict=True))
+        templates = [self.fuse(*_filled(template, present))]
+        if dynamic is None:
+            templates *= 2
+        else:
+            templates.append(self.fuse(*_filled(dynamic, present)))
+        return self.find(templates, self.fuse(*_filled((seen[0], seen[1]), present)))
+
+    def fuse(self, rgb: Tensor, aux: Tensor) -> Tensor:
+        """Normalised (B, 3, S, S) images of both modalities -> the fused one, normalised."""
+        return normalise(self.fusion(denormalise(rgb), denormalise(aux)))
+
+    def find(self, templates: Sequence[Tensor], search: Tensor) -> NetOutput:
+        """The single-stream tracker alone.
+
+        Args:
+            templates: one or two normalised (B, 3, T, T) images, the initial one first.
+            search: (B, 3, S, S) normalised.
+        """
+        features, kept = self.encode(templates, search)
+        tokens = features[:, features.shape[1] - self.backbone.search_grid**2 :]
+        if self.gate is not None and self.gate_answers:
+            tokens = self.gate(tokens) * tokens
+        maps = self.box_head(tokens)
+        return NetOutput(
+            score_map=maps.score_map,
+            size_map=maps.size_map,
+            offset_map=maps.offset_map,
+            features=features,
+            kept={"fused": kept} if kept else {},
+        )
+
+    def encode(self, templates: Sequence[Tensor], search: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Final tokens (B, template + search tokens, C), and the search positions kept after each stage."""
+        known = [
+            self.backbone.embed_template(z) + slot for z, slot in zip(templates, self.template_slots, strict=False)
+        ]
+        z, total = sum(part.shape[1] for part in known), self.backbone.search_grid**2
+        centre = template_centre(self.backbone.template_grid)
+        tokens = torch.cat([*known, self.backbone.embed_search(search)], dim=1)
+        kept: list[Tensor] = []
+        for i, block in enumerate(self.backbone.blocks):
+            query = centre if self.elimination == "ce" and i in self.stages else None
+            tokens, row = block.attend(tokens, query=query)
+            chosen = None if row is None else keep_best(elimination_score([row[:, :, z:]]), self.keep_ratio)
+            if chosen is not None:
+                kept.append(kept[-1].gather(1, chosen) if kept else chosen)
+                tokens = take_search(tokens, z, chosen)
+            tokens = block.feed(tokens)
+        tokens = self.backbone.norm(tokens)
+        return (restore_search(tokens, z, kept[-1], total) if kept else tokens), kept
+
+
+def _filled(pair: Pair, present: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Both images, a missing one replaced by the other."""
+    rgb, aux = pair
+    rgb, aux = (aux if rgb is None else rgb), (rgb if aux is None else aux)
+    if rgb is None or aux is None:
+        raise ValueError("both modalities are missing: at least one template and one search image are needed")
+    if present is None:
+        return rgb, aux
+    there = present[:, :, None, None, None]
+    return torch.where(there[:, 0], rgb, aux), torch.where(there[:, 1], aux, rgb)
