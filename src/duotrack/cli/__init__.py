@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from duotrack.cli import data, demo, evaluate, models, report, score, track, train, weights
+from duotrack.cli import data, demo, evaluate, fuse, models, report, score, track, train, weights
 from duotrack.errors import InputError
 
 _DISK_FULL = "; free some space, or give a folder on another disk"
@@ -43,6 +43,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(track.track)
+app.command()(fuse.fuse)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(score.score)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from duotrack.errors import InputError, nearest
+from duotrack.cli.options import check_choice
+from duotrack.errors import InputError
 
 Option = typer.Option
 
@@ -70,8 +71,8 @@ def track(
     """
     import json
 
-    _check_choice("sync", sync, ["index", "time"])
-    _check_choice("length-mismatch", length_mismatch, ["error", "shortest", "longest"])
+    check_choice("sync", sync, ["index", "time"])
+    check_choice("length-mismatch", length_mismatch, ["error", "shortest", "longest"])
     boxes = [parse_box(text) for text in box or []]
     if first_frame is None and not boxes:
         raise InputError(
@@ -134,11 +135,6 @@ def parse_box(text: str) -> list[float]:
     if len(numbers) != 4:
         raise InputError(f"--box {text} has {len(numbers)} numbers; write four: --box x,y,w,h")
     return numbers
-
-
-def _check_choice(option: str, value: str, choices: list[str]) -> None:
-    if value not in choices:
-        raise InputError(f"--{option} {value} is not one of {', '.join(choices)}{nearest(value, choices)}")
 
 
 def _sources(rgb: str | None, aux: str | None) -> str:

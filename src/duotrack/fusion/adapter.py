@@ -23,8 +23,8 @@ def open_adapter(name: str, weights: str | Path | None) -> Expert:
     path = packaged_weights(MODELS[name]) if weights is None else Path(weights).expanduser()
     if path is None:
         raise InputError(
-            f"{name} has no weights in the package; give trained ones (--weights FILE): untrained, its adapter gives the "
-            "mean of both images, which is --expert average"
+            f"{name} has no weights in the package; give trained ones (--weights FILE): untrained, its adapter gives "
+            "the mean of both images, which is --expert average"
         )
     if not path.is_file():
         raise MissingExpertError(f"no weights of {name} at {path}; check the path")

@@ -55,8 +55,8 @@ def open_experts(
             in the log. Weights over experts are then over those that are left.
 
     Raises:
-        InputError: an unknown or doubled name, something that is there and cannot be used, an expert that is too slow to
-            train with, or no expert at all.
+        InputError: an unknown or doubled name, something that is there and cannot be used, an expert that is too slow
+            to train with, or no expert at all.
     """
     experts: list[Expert | FrameCache] = []
     for source in sources:
@@ -69,7 +69,7 @@ def open_experts(
             continue
         if isinstance(expert, Expert) and expert.slow:
             raise InputError(
-                f"expert {expert.name} takes too long a frame to train with; fill a cache with duotrack fuse --cache-as "
+                f"expert {expert.name} takes too long a frame to train with; fill a cache (duotrack fuse --cache-as) "
                 "and name that: cache:FOLDER"
             )
         if expert.name in {other.name for other in experts}:

@@ -15,7 +15,7 @@ from duotrack.fusion.luma import luma_of, recolour, thermal_of
 Fuse = Callable[[Tensor, Tensor], Tensor]
 
 OVERSHOOT = 0.5
-"""How far an expert may leave [0, 1] before it is clamped; further out it speaks of another range (0 to 255, -1 to 1)."""
+"""How far an expert may leave [0, 1] before it is clamped; further out it means another range (0 to 255, -1 to 1)."""
 
 
 class MissingExpertError(InputError):

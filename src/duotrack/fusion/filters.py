@@ -8,7 +8,7 @@ from torch.nn import functional as F
 def box(image: Tensor, radius: int) -> Tensor:
     """The mean over (2 radius + 1)^2 pixels, at the rim over those that are there.
 
-    Window sums are built by doubling: exact to rounding at every radius (running sums would lose digits), in few passes.
+    Window sums are built by doubling: few passes, and exact to rounding at every radius (running sums lose digits).
     """
     for dim in (3, 2):
         length = image.shape[dim]

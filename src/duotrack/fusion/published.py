@@ -1,8 +1,8 @@
 """Published fusion networks as experts, where a user brings code and weights (docs/specs/tpf.md, section 7.3).
 
-Nothing of them is in this package: three of the four repositories have no licence, the fourth has the GPL. What is here is
-how they are called: order of arguments, ranges, sizes. Their own scripts stretch every output to the full range; that would
-make the brightness of a template and of a search region inconsistent, so outputs are clamped instead.
+Nothing of them is in this package: three of the four repositories have no licence, the fourth has the GPL. What is
+here is how they are called: order of arguments, ranges, sizes. Scripts of theirs stretch every output to the full
+range; the brightness of a template and of a search region would then not go together, so outputs are clamped instead.
 """
 
 from collections.abc import Callable, Mapping
@@ -118,8 +118,8 @@ def _script(path: Path) -> nn.Module:
         net: nn.Module = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise InputError(
-            f"{path} is no TorchScript file; name the code that builds the network (--code MODULE:FUNCTION), or save it "
-            "with torch.jit.save"
+            f"{path} is no TorchScript file; name the code that builds the network (--code MODULE:FUNCTION), or save "
+            "it with torch.jit.save"
         ) from error
     return net
 

@@ -1,7 +1,7 @@
 """Classical fusion rules: no weights, plain tensor operations (docs/specs/tpf.md, section 7.2).
 
-Which rules, and their constants, are ours: what MAD learns from them is no result of the paper's experts. Each takes luma
-and thermal, (B, 1, H, W) in [0, 1], and gives (B, 1, H, W) in [0, 1], in the type it was given. Two equal images
+Which rules, and their constants, are ours: what MAD learns from them is no result of the paper's experts. Each takes
+luma and thermal, (B, 1, H, W) in [0, 1], and gives (B, 1, H, W) in [0, 1], in the type it was given. Two equal images
 come back as they are.
 """
 
@@ -63,7 +63,7 @@ def guided(luma: Tensor, thermal: Tensor) -> Tensor:
 
 
 def gradmax(luma: Tensor, thermal: Tensor) -> Tensor:
-    """The picture nearest to the stronger gradient of both at every pixel, held to the brighter one (Fourier solution)."""
+    """The picture whose gradient is nearest to the stronger one of both, held to the brighter of both (by Fourier)."""
     height, width = luma.shape[2:]
     down, right = (min(_GRADIENT_MARGIN, side - 1) for side in (height, width))
     y, t = (F.pad(image, (right, right, down, down), mode="reflect") for image in (luma, thermal))

@@ -1,4 +1,4 @@
-"""User code by name: `MODULE:FUNCTION` or `FILE.py:FUNCTION`. It is imported, so it runs with all that the user may do."""
+"""User code by name, `MODULE:FUNCTION` or `FILE.py:FUNCTION`: imported, so it runs with all that the user may do."""
 
 import importlib
 import importlib.util

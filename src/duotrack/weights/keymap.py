@@ -16,6 +16,8 @@ VIT = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
 FITS: Mapping[str, tuple[str, ...]] = {
     "ckd-base": ("duotrack", "ckd-training", "ckd-inference", "ostrack", "droptrack", "mae"),
     "ckd-tiny": ("duotrack", "hiera"),
+    "tpf-base": ("duotrack",),
+    "tpf-tiny": ("duotrack",),
 }
 """Model -> kinds of checkpoint that it can take."""
 STARTING_POINTS = ("ostrack", "droptrack", "mae", "hiera")
