@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from duotrack.cli.options import check_choice
+from duotrack.cli.templates import IntervalOption, PolicyOption, ReuseOption, ThetaOption, WindowOption, asked_for
 from duotrack.errors import InputError
 
 Option = typer.Option
@@ -49,6 +50,11 @@ def track(
         float | None, Option(help="--recover-after scores from here: tracking again (0.5).", rich_help_panel="State")
     ] = None,
     recover_after: Annotated[int | None, Option(help="Frames in a row (3).", rich_help_panel="State")] = None,
+    template_policy: PolicyOption = None,
+    template_theta: ThetaOption = None,
+    template_window: WindowOption = None,
+    template_interval: IntervalOption = None,
+    template_reuse: ReuseOption = False,
     sync: Annotated[str, Option(help="Pair frames by index or by time.", rich_help_panel="Pairing")] = "index",
     tolerance: Annotated[
         float | None, Option(min=0, help="Seconds between two frames of a pair, at most.", rich_help_panel="Pairing")
@@ -82,6 +88,7 @@ def track(
     if first_frame is None and out is None:
         raise InputError("no --out: name a folder for the results, --out DIR")
 
+    templates = asked_for(template_policy, template_theta, template_window, template_interval, template_reuse)
     from duotrack.video import open_source
 
     source = open_source(
@@ -110,6 +117,7 @@ def track(
             device=device,
             precision=precision,
             elimination=elimination,
+            templates=templates,
             uncertain_below=uncertain_below,
             lost_below=lost_below,
             lost_after=lost_after,

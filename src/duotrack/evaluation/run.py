@@ -20,6 +20,7 @@ from duotrack.models.zoo import model_spec
 from duotrack.runtime.torch_backend import resolve_device
 from duotrack.tracking.batch import default_stack
 from duotrack.tracking.load import load_tracker
+from duotrack.tracking.template import TemplateRule
 from duotrack.tracking.tracker import Tracker
 
 _READERS = 16
@@ -30,8 +31,9 @@ _READERS = 16
 class Setup:
     """What is run, and how.
 
-    `weights` None takes the package's; `batch` sequences advance together in each process; `workers` processes (CPU
-    only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files.
+    `weights` None takes the package's; `templates` None the model's own way of renewing its second template; `batch`
+    sequences advance together in each process; `workers` processes (CPU only), 0 for one a core on the CPU and one on a
+    GPU; `integers` truncates the boxes in the files.
     """
 
     model: str
@@ -39,6 +41,7 @@ class Setup:
     device: str = "auto"
     precision: str = "fp32"
     elimination: str | None = None
+    templates: TemplateRule | None = None
     batch: int = 1
     workers: int = 0
     integers: bool = False
@@ -152,11 +155,13 @@ def _prepare(setup: Setup, dataset: str, ranks: Ranks) -> tuple[Setup, Identity]
         if str(device) == "cuda" and ranks.world > 1:
             device = torch.device("cuda", ranks.local % torch.cuda.device_count())
     settled = Setup(**{**vars(setup), "device": str(device), "workers": setup.workers or _cores(device.type, ranks)})
-    net = _load(settled)().net  # tells early whether the weights fit
+    tracker = _load(settled)()  # tells early whether the weights fit
+    net = tracker.net
     identity = Identity(
         model=setup.model,
         weights=weights,
         elimination=str(getattr(getattr(net, "net", net), "elimination", None)),
+        templates="none" if tracker.templates is None else str(tracker.templates),
         precision=setup.precision,
         device=device.type,
         stack=default_stack(device, setup.batch),
@@ -183,6 +188,7 @@ def _load(setup: Setup) -> Callable[[], Tracker]:
         device=setup.device,
         precision=setup.precision,
         elimination=setup.elimination,
+        templates=setup.templates,
     )
 
 

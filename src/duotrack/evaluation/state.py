@@ -28,13 +28,14 @@ RUN_FILE = "run.json"
 class Identity:
     """What decides the boxes of a run, but for the data.
 
-    `weights` is the SHA-256 of the file; `elimination` the one in effect; `device` "cpu" or "cuda"; `stack` samples in
-    one forward of the network; `integers` whether rows are truncated.
+    `weights` is the SHA-256 of the file; `elimination` and `templates` (their renewal) those in effect; `device` "cpu"
+    or "cuda"; `stack` samples in one forward of the network; `integers` whether rows are truncated.
     """
 
     model: str
     weights: str
     elimination: str
+    templates: str
     precision: str
     device: str
     stack: int

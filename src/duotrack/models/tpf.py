@@ -105,17 +105,27 @@ class TPF(nn.Module):
         Raises:
             ValueError: a template or the search region has no image at all.
         """
-        seen = tuple(image if name in available else None for name, image in zip(_NAMES, search, strict=True))
         templates = [self.fuse(*_filled(template, present))]
         if dynamic is None:
             templates *= 2
         else:
             templates.append(self.fuse(*_filled(dynamic, present)))
-        return self.find(templates, self.fuse(*_filled((seen[0], seen[1]), present)))
+        return self.find(templates, self.fuse_search(search, available, present))
+
+    def deployed(self) -> nn.Module:
+        """Its inference form, `duotrack.models.tpf_deployed.DeployedTPF`, which takes the weights over."""
+        from duotrack.models.tpf_deployed import DeployedTPF
+
+        return DeployedTPF(self)
 
     def fuse(self, rgb: Tensor, aux: Tensor) -> Tensor:
         """Normalised (B, 3, S, S) images of both modalities -> the fused one, normalised."""
         return normalise(self.fusion(denormalise(rgb), denormalise(aux)))
+
+    def fuse_search(self, search: Pair, available: tuple[str, ...] = _NAMES, present: Tensor | None = None) -> Tensor:
+        """`fuse` of search images as `forward` takes them."""
+        seen = tuple(image if name in available else None for name, image in zip(_NAMES, search, strict=True))
+        return self.fuse(*_filled((seen[0], seen[1]), present))
 
     def find(self, templates: Sequence[Tensor], search: Tensor) -> NetOutput:
         """The single-stream tracker alone.
@@ -124,7 +134,11 @@ class TPF(nn.Module):
             templates: one or two normalised (B, 3, T, T) images, the initial one first.
             search: (B, 3, S, S) normalised.
         """
-        features, kept = self.encode(templates, search)
+        return self.follow([self.backbone.embed_template(z) for z in templates], search)
+
+    def follow(self, templates: Sequence[Tensor], search: Tensor) -> NetOutput:
+        """As `find`, the templates being tokens of the backbone's `embed_template`, (B, n, C)."""
+        features, kept = self._encode(templates, search)
         tokens = features[:, features.shape[1] - self.backbone.search_grid**2 :]
         if self.gate is not None and self.gate_answers:
             tokens = self.gate(tokens) * tokens
@@ -135,13 +149,15 @@ class TPF(nn.Module):
             offset_map=maps.offset_map,
             features=features,
             kept={"fused": kept} if kept else {},
+            fused=search,
         )
 
     def encode(self, templates: Sequence[Tensor], search: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Final tokens (B, template + search tokens, C), and the search positions kept after each stage."""
-        known = [
-            self.backbone.embed_template(z) + slot for z, slot in zip(templates, self.template_slots, strict=False)
-        ]
+        return self._encode([self.backbone.embed_template(z) for z in templates], search)
+
+    def _encode(self, templates: Sequence[Tensor], search: Tensor) -> tuple[Tensor, list[Tensor]]:
+        known = [z + slot for z, slot in zip(templates, self.template_slots, strict=False)]
         z, total = sum(part.shape[1] for part in known), self.backbone.search_grid**2
         centre = template_centre(self.backbone.template_grid)
         tokens = torch.cat([*known, self.backbone.embed_search(search)], dim=1)

@@ -39,7 +39,8 @@ class ModelSpec:
     `build(elimination=..., drop_path=..., ...)` makes the network with initial values, further options being its
     method's; `elimination` is the default one of the `eliminations` that it knows; `weights` is the name of its file
     inside the package, None where users bring their own; `calibration` (slope, intercept) maps the logit of the raw
-    score to the logit of the confidence, (1, 0) where nobody calibrated it.
+    score to the logit of the confidence, (1, 0) where nobody calibrated it; `templates`: how many it takes, 2 where a
+    `dynamic` one stands beside the first frame's; `template_theta`: raw score from which a frame may give that one.
     """
 
     name: str
@@ -51,6 +52,8 @@ class ModelSpec:
     eliminations: tuple[str, ...] = MODES
     weights: str | None = None
     calibration: tuple[float, float] = (1.0, 0.0)
+    templates: int = 1
+    template_theta: float = 0.65
 
 
 def build_ckd_base(
@@ -147,6 +150,7 @@ MODELS: dict[str, ModelSpec] = {
         geometry=Geometry(template_size=128, search_size=256),
         elimination="none",
         eliminations=TPF_ELIMINATIONS,
+        templates=2,
     ),
     "tpf-tiny": ModelSpec(
         name="tpf-tiny",
@@ -156,6 +160,7 @@ MODELS: dict[str, ModelSpec] = {
         geometry=Geometry(template_size=96, search_size=192),
         elimination="none",
         eliminations=TPF_ELIMINATIONS,
+        templates=2,
     ),
 }
 
