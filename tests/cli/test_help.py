@@ -19,7 +19,7 @@ def imported(*arguments: str) -> tuple[str, set[str]]:
     return done.stdout, {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
-COMMANDS = [[name] for name in ("track", "demo", "models", "train", "weights", "evaluate", "score", "report", "data")]
+COMMANDS = [[name] for name in ("track", "fuse", "demo", "models", "train", "weights", "evaluate", "score", "report", "data")]
 
 
 @pytest.mark.parametrize("command", [[], ["data", "check"], *COMMANDS], ids=" ".join)
@@ -29,7 +29,7 @@ def test_help_imports_nothing_heavy(command):
     assert not modules & HEAVY
 
 
-@pytest.mark.parametrize("command", ["track", "demo", "models", "evaluate", "score", "report"])
+@pytest.mark.parametrize("command", ["track", "fuse", "demo", "models", "evaluate", "score", "report"])
 def test_commands_explain_themselves_with_an_example(command):
     out, _ = imported("-m", "duotrack", command, "--help")
     assert "Example" in out

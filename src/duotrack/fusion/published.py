@@ -104,7 +104,7 @@ def open_published(name: str, *, weights: Path | None, code: str | None, black: 
         tensors = read_foreign(path)
         for module in [getattr(net, part) for part in method.parts] or [net]:
             load_weights(module, find_part(tensors, module, str(path)))
-    net.eval().requires_grad_(False)  # batch statistics of one image would depend on the others of its batch
+    net.eval()  # batch statistics of one image would depend on the others of its batch
     low = method.black if black is None else black
 
     def fuse(luma: Tensor, thermal: Tensor) -> Tensor:
