@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 BACKENDS = ("chunk", "loop", "mamba_ssm")
@@ -37,16 +38,18 @@ def selective_scan(
         u, delta: (B, L, D) input and step sizes, delta >= 0.
         a: (D, N) negative decay rates.
         b, c: (B, L, N) input and output projections.
-        backend: "chunk"; "loop", the definition step by step; "mamba_ssm", the kernel of that package (CUDA).
-        chunk: steps in a chunk; None takes the power of two nearest to the root of L.
+        backend: "chunk"; "loop", the definition step by step; "mamba_ssm", the kernel of that package (CUDA, float32).
+        chunk: steps in a chunk, at least 1; None takes the power of two nearest to the root of L.
         recompute: compute the states again in the backward pass; False keeps all L x D x N of them from the forward.
 
     Returns:
         (B, L, D), of the dtype of `u`.
 
     Raises:
-        ValueError: an unknown backend. ImportError: "mamba_ssm" is not installed.
+        ValueError: an unknown backend, or a chunk of no step. ImportError: "mamba_ssm" is not installed.
     """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"a chunk has at least one step, got {chunk}")
     if backend not in BACKENDS:
         raise ValueError(f"scan backend is one of {', '.join(BACKENDS)}, got {backend!r}")
     wide = torch.promote_types(u.dtype, torch.float32)
@@ -99,53 +102,61 @@ class _ChunkedScan(Function):
         starts = _carry(ends, torch.exp(steps.delta.sum(0).unsqueeze(-1) * a))
         y = torch.empty_like(steps.u)
         h = starts.clone()
-        kept = [] if recompute else [starts]
+        keeps = not recompute and any(ctx.needs_input_grad)
+        kept = [starts] if keeps else []
         for q in range(chunk):
             steps.advance(q, a, h)
             torch.matmul(h, steps.c[q].unsqueeze(-1), out=y[q].unsqueeze(-1))
-            if not recompute:
+            if keeps:
                 kept.append(h.clone())
         ctx.chunk = chunk
         ctx.save_for_backward(u, delta, a, b, c, starts, *kept)
         return _joined(y, u.shape[1])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        u, delta, a, b, c, starts, *kept = ctx.saved_tensors
-        steps = _Steps(u, delta, b, c, ctx.chunk)
-        gy = _cut(grads[0], ctx.chunk)
-        # what each chunk's start receives from the chunks after it
-        g = torch.zeros_like(starts)
-        for q in reversed(range(ctx.chunk)):
-            g.addcmul_(gy[q].unsqueeze(-1), steps.c[q].unsqueeze(-2))
+        with torch.autocast(grads[0].device.type, enabled=False):  # it may be on around the call of backward()
+            return _gradients(ctx, grads[0])
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """What `_ChunkedScan` hands back for each of its arguments: the same scan from the end to the beginning."""
+    u, delta, a, b, c, starts, *kept = ctx.saved_tensors
+    steps = _Steps(u, delta, b, c, ctx.chunk)
+    gy = _cut(grad, ctx.chunk)
+    # what each chunk's start receives from the chunks after it
+    g = torch.zeros_like(starts)
+    for q in reversed(range(ctx.chunk)):
+        g.addcmul_(gy[q].unsqueeze(-1), steps.c[q].unsqueeze(-2))
+        g.mul_(steps.decay(q, a))
+    total = torch.exp(steps.delta.sum(0).unsqueeze(-1) * a)
+    g = _carry(g.flip(1), total.flip(1)).flip(1).contiguous()
+    grad_u, grad_delta = torch.empty_like(steps.u), torch.empty_like(steps.u)
+    grad_b, grad_c = torch.empty_like(steps.b), torch.empty_like(steps.c)
+    grad_a = torch.zeros_like(a)
+    for first, states in [(0, kept)] if kept else _backwards(steps, a, starts):
+        for q in reversed(range(first, first + len(states) - 1)):
+            before, after = states[q - first], states[q - first + 1]
+            torch.matmul(gy[q].unsqueeze(-2), after, out=grad_c[q].unsqueeze(-2))
+            g.addcmul_(gy[q].unsqueeze(-1), steps.c[q].unsqueeze(-2))  # dL/dh at this step
+            drive = torch.matmul(g, steps.b[q].unsqueeze(-1)).squeeze(-1)
+            torch.matmul((steps.delta[q] * steps.u[q]).unsqueeze(-2), g, out=grad_b[q].unsqueeze(-2))
             g.mul_(steps.decay(q, a))
-        total = torch.exp(steps.delta.sum(0).unsqueeze(-1) * a)
-        g = _carry(g.flip(1), total.flip(1)).flip(1).contiguous()
-        grad_u, grad_delta = torch.empty_like(steps.u), torch.empty_like(steps.u)
-        grad_b, grad_c = torch.empty_like(steps.b), torch.empty_like(steps.c)
-        grad_a = torch.zeros_like(a)
-        for first, states in [(0, kept)] if kept else _backwards(steps, a, starts):
-            for q in reversed(range(first, first + len(states) - 1)):
-                before, after = states[q - first], states[q - first + 1]
-                torch.matmul(gy[q].unsqueeze(-2), after, out=grad_c[q].unsqueeze(-2))
-                g.addcmul_(gy[q].unsqueeze(-1), steps.c[q].unsqueeze(-2))  # dL/dh at this step
-                drive = torch.matmul(g, steps.b[q].unsqueeze(-1)).squeeze(-1)
-                torch.matmul((steps.delta[q] * steps.u[q]).unsqueeze(-2), g, out=grad_b[q].unsqueeze(-2))
-                g.mul_(steps.decay(q, a))
-                inner = g * before  # dL/d(delta A)
-                grad_u[q] = drive * steps.delta[q]
-                grad_delta[q] = drive * steps.u[q] + (inner * a).sum(-1)
-                grad_a += (inner * steps.delta[q].unsqueeze(-1)).sum((0, 1))
-        length = u.shape[1]
-        return (
-            _joined(grad_u, length),
-            _joined(grad_delta, length),
-            grad_a,
-            _joined(grad_b, length),
-            _joined(grad_c, length),
-            None,
-            None,
-        )
+            inner = g * before  # dL/d(delta A)
+            grad_u[q] = drive * steps.delta[q]
+            grad_delta[q] = drive * steps.u[q] + (inner * a).sum(-1)
+            grad_a += (inner * steps.delta[q].unsqueeze(-1)).sum((0, 1))
+    length = u.shape[1]
+    return (
+        _joined(grad_u, length),
+        _joined(grad_delta, length),
+        grad_a,
+        _joined(grad_b, length),
+        _joined(grad_c, length),
+        None,
+        None,
+    )
 
 
 class _Steps:
@@ -199,7 +210,7 @@ def _cut(x: Tensor, chunk: int) -> Tensor:
     """(B, L, F) -> (chunk, B, K, F), filled up with zeros, which decay nothing and add nothing."""
     batch, length, width = x.shape
     padded = F.pad(x, (0, 0, 0, -length % chunk))
-    return padded.view(batch, -1, chunk, width).permute(2, 0, 1, 3).contiguous()
+    return padded.view(batch, padded.shape[1] // chunk, chunk, width).permute(2, 0, 1, 3).contiguous()
 
 
 def _joined(x: Tensor, length: int) -> Tensor:

@@ -27,6 +27,8 @@ class Route(nn.Module):
         self.A_log = nn.Parameter(torch.log(torch.arange(1, d_state + 1, dtype=torch.float32)).repeat(dim, 1))
         self.D = nn.Parameter(torch.ones(dim))
         self._sizes = (rank, d_state, d_state)
+        # for optimisers: no weight decay pulls decay rates towards a common value (docs/specs/tpf.md, section 3.4)
+        self.A_log.no_decay = True  # type: ignore[attr-defined]
         nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
         step = torch.empty(dim).uniform_(math.log(_STEP[0]), math.log(_STEP[1])).exp().clamp(min=_STEP_FLOOR)
         with torch.no_grad():
@@ -35,11 +37,17 @@ class Route(nn.Module):
     def forward(self, u: Tensor, *, backend: str, chunk: int | None, recompute: bool) -> Tensor:
         """(B, L, dim) -> (B, L, dim)."""
         rough, b, c = self.x_proj(u).split(self._sizes, dim=-1)
-        delta = F.softplus(self.dt_proj(rough))
-        y = selective_scan(
-            u, delta, -torch.exp(self.A_log.float()), b, c, backend=backend, chunk=chunk, recompute=recompute
-        )
+        # steps and decay rates stay wide under autocast: an error in them grows along the sequence
+        raw = F.linear(rough, self.dt_proj.weight)
+        with torch.autocast(u.device.type, enabled=False):
+            delta = F.softplus(_wide(raw) + _wide(self.dt_proj.bias))
+            a = -torch.exp(_wide(self.A_log))
+        y = selective_scan(u, delta, a, b, c, backend=backend, chunk=chunk, recompute=recompute)
         return y + self.D * u
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class ViMBlock(nn.Module):
