@@ -19,7 +19,8 @@ def imported(*arguments: str) -> tuple[str, set[str]]:
     return done.stdout, {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
-COMMANDS = [[name] for name in ("track", "fuse", "demo", "models", "train", "weights", "evaluate", "score", "report", "data")]
+NAMES = ("track", "fuse", "demo", "models", "train", "weights", "evaluate", "score", "report", "data")
+COMMANDS = [[name] for name in NAMES]
 
 
 @pytest.mark.parametrize("command", [[], ["data", "check"], *COMMANDS], ids=" ".join)

@@ -28,10 +28,10 @@ def open_adapter(name: str, weights: str | Path | None) -> Expert:
         )
     if not path.is_file():
         raise MissingExpertError(f"no weights of {name} at {path}; check the path")
-    net = build_net(name, weights=path).requires_grad_(False)
+    net = build_net(name, weights=path).get_submodule("fusion").requires_grad_(False)
 
     def fuse(rgb: Tensor, aux: Tensor) -> Tensor:
-        fused: Tensor = on_device(net.fusion, rgb.device)(rgb, aux)
+        fused: Tensor = on_device(net, rgb.device)(rgb, aux)
         return fused.clamp(0, 1)
 
     return Expert(name, fuse, version=digest(path)[:12])

@@ -48,9 +48,9 @@ def guided_filter(guide: Tensor, image: Tensor, *, radius: int, epsilon: float) 
     Computed in float64: in a flat region the variance is a difference of nearly equal numbers, and epsilon is small.
     """
     i, p = guide.double(), image.double()
-    mean_i, mean_p, mean_ip, mean_ii = box(torch.cat([i, p, i * p, i * i], dim=1), radius).split(1, dim=1)
+    mean_i, mean_p, mean_ip, mean_ii = box(torch.cat([i, p, i * p, i * i], dim=1), radius).chunk(4, dim=1)
     a = (mean_ip - mean_i * mean_p) / (mean_ii - mean_i * mean_i + epsilon)
-    slope, offset = box(torch.cat([a, mean_p - a * mean_i], dim=1), radius).split(1, dim=1)
+    slope, offset = box(torch.cat([a, mean_p - a * mean_i], dim=1), radius).chunk(2, dim=1)
     return (slope * i + offset).to(image.dtype)
 
 

@@ -28,5 +28,5 @@ def thermal_of(aux: Tensor) -> Tensor:
 
 
 def _weighed(rgb: Tensor, weights: tuple[float, float, float]) -> Tensor:
-    r, g, b = rgb.split(1, dim=1)
+    r, g, b = rgb.chunk(3, dim=1)
     return weights[0] * r + weights[1] * g + weights[2] * b

@@ -50,7 +50,7 @@ def _infrared_first(net: Any, luma: Tensor, thermal: Tensor) -> Tensor:
 def _ddfm(net: Any, luma: Tensor, thermal: Tensor) -> Tensor:
     """Each sample by itself and from the same seed: sampling starts from noise."""
     made = []
-    for y, t in zip(luma.split(1), thermal.split(1), strict=True):
+    for y, t in zip(luma[:, None], thermal[:, None], strict=True):
         with torch.random.fork_rng(devices=[luma.device] if luma.is_cuda else []):
             torch.manual_seed(_SEED)
             made.append(_first(net(2 * t - 1, 2 * y - 1)))
@@ -115,7 +115,7 @@ def open_published(name: str, *, weights: Path | None, code: str | None, black: 
 
 def _script(path: Path) -> nn.Module:
     try:
-        net: nn.Module = torch.jit.load(str(path), map_location="cpu")
+        net: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise InputError(
             f"{path} is no TorchScript file; name the code that builds the network (--code MODULE:FUNCTION), or save "

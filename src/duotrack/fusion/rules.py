@@ -35,7 +35,8 @@ def laplacian(luma: Tensor, thermal: Tensor) -> Tensor:
 
     Sides below 17 pixels have fewer levels, down to none.
     """
-    coarse, details = torch.cat([luma, thermal]), []
+    coarse = torch.cat([luma, thermal])
+    details: list[Tensor] = []
     while len(details) < _PYRAMID_LEVELS and min(coarse.shape[2:]) >= 3:  # reflection by 2 needs 3 pixels
         fine, coarse = coarse, pyramid_down(coarse)
         details.append(fine - pyramid_up(coarse, (fine.shape[2], fine.shape[3])))
