@@ -98,6 +98,7 @@ def convert(
 def _facts(file: Path, checkpoint: "Checkpoint") -> dict[str, Any]:
     from collections import Counter
 
+    from duotrack.files import digest
     from duotrack.weights.keymap import families
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -105,7 +106,7 @@ def _facts(file: Path, checkpoint: "Checkpoint") -> dict[str, Any]:
     return {
         "file": str(file),
         "bytes": file.stat().st_size,
-        "sha256": _sha256(file),
+        "sha256": digest(file),
         "container": checkpoint.container,
         "kind": checkpoint.kind,
         **_fitting(checkpoint),
@@ -120,7 +121,7 @@ def _facts(file: Path, checkpoint: "Checkpoint") -> dict[str, Any]:
 
 def _fitting(checkpoint: "Checkpoint") -> dict[str, str]:
     """Which model the weights fit and, where they do not fit altogether, what differs."""
-    from duotrack.weights.build import fit, model_for, model_shapes
+    from duotrack.weights.build import fit, model_for, model_shapes, saved_options
     from duotrack.weights.keymap import TEACHERS
     from duotrack.weights.report import compare, shapes_of
 
@@ -128,22 +129,15 @@ def _fitting(checkpoint: "Checkpoint") -> dict[str, str]:
         name = model_for(checkpoint)
         teachers = any(key.startswith(TEACHERS) for key in checkpoint.tensors)
         fitted = fit(checkpoint, name, teachers=teachers)
+        wanted = model_shapes(name, teachers=teachers, **saved_options(checkpoint, name))
     except InputError as error:
         return {"model": "none", "fit": str(error)}
-    wanted = model_shapes(name, teachers=teachers)
     report = compare(wanted, shapes_of(fitted.tensors), allow_missing=fitted.keeps)
     if report:
         return {"model": f"{name} (does not fit)", "fit": str(report)}
     use = "weights" if fitted.trained else "a starting point for training"
     given = sum(key in fitted.tensors for key in wanted)
     return {"model": name, "fit": f"{use}; gives {given} of {len(wanted)} keys" + (", teachers too" * teachers)}
-
-
-def _sha256(file: Path) -> str:
-    import hashlib
-
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _printable(value: object) -> str:

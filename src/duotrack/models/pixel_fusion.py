@@ -39,6 +39,7 @@ class PixelFusionAdapter(nn.Module):
         if thermal_channels not in (1, 3):
             raise ValueError(f"thermal_channels is 1 or 3, got {thermal_channels}")
         self.layout = layout
+        self.width = width
         self.stride = stride
         self.thermal_channels = thermal_channels
         self.stem_rgb = _stem(3, width, stride)
@@ -60,20 +61,18 @@ class PixelFusionAdapter(nn.Module):
         Returns:
             (B, 3, H, W), about [0, 1]; it is not clamped, so that gradients pass.
         """
-        height, width = rgb.shape[-2:]
-        three = thermal.expand(-1, 3, -1, -1) if thermal.shape[1] == 1 else thermal
-        fill = (0, -width % self.stride, 0, -height % self.stride)
-        one, other = (F.pad(image, fill, mode="replicate") if any(fill) else image for image in (rgb, three))
-        features = self.encode(one, other)
-        raised = F.gelu(F.pixel_shuffle(self.up(features), self.stride))[..., :height, :width]
-        maps = self.head(torch.cat([raised, rgb, three], dim=1))
-        mix = torch.sigmoid(maps[:, :1])
-        return mix * rgb + (1 - mix) * three + torch.tanh(maps[:, 1:])
+        return self.decode(self.encode(rgb, thermal), rgb, thermal)
 
     def encode(self, rgb: Tensor, thermal: Tensor) -> Tensor:
-        """(B, 3, H, W) images, sides multiples of the stride, to the merged (B, width, H / stride, W / stride)."""
-        own = thermal.mean(1, keepdim=True) if self.thermal_channels == 1 else thermal
-        one, other = self.stem_rgb(rgb), self.stem_tir(own)
+        """Images as in `forward` to the merged features (B, width, h, w), h = H / stride rounded up.
+
+        Sides that are no multiple of the stride are continued at the right and at the bottom by their last pixels.
+        """
+        own = thermal.mean(1, keepdim=True) if self.thermal_channels == 1 else _three(thermal)
+        height, width = rgb.shape[-2:]
+        fill = (0, -width % self.stride, 0, -height % self.stride)
+        one, other = (F.pad(image, fill, mode="replicate") if any(fill) else image for image in (rgb, own))
+        one, other = self.stem_rgb(one), self.stem_tir(other)
         if self.layout == "stacked":
             merged = self.merge(torch.cat([one, other], dim=1))
             for block in self.blocks:
@@ -81,6 +80,19 @@ class PixelFusionAdapter(nn.Module):
             return merged
         merged = self.merge(torch.cat([_through(self.blocks[0], one), _through(self.blocks[1], other)], dim=1))
         return _through(self.blocks[2], merged)
+
+    def decode(self, features: Tensor, rgb: Tensor, thermal: Tensor) -> Tensor:
+        """Features of `encode` and the images that they came from to the fused one (B, 3, H, W)."""
+        height, width = rgb.shape[-2:]
+        three = _three(thermal)
+        raised = F.gelu(F.pixel_shuffle(self.up(features), self.stride))[..., :height, :width]
+        maps = self.head(torch.cat([raised, rgb, three], dim=1))
+        mix = torch.sigmoid(maps[:, :1])
+        return mix * rgb + (1 - mix) * three + torch.tanh(maps[:, 1:])
+
+
+def _three(thermal: Tensor) -> Tensor:
+    return thermal.expand(-1, 3, -1, -1) if thermal.shape[1] == 1 else thermal
 
 
 def _stem(inputs: int, width: int, stride: int) -> nn.Sequential:

@@ -7,6 +7,7 @@ behind it, a dynamic template, a split into what matters to the task and what do
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +17,16 @@ from duotrack.models.head import CenterHead
 from duotrack.models.outputs import NetOutput
 from duotrack.models.pixel_fusion import PixelFusionAdapter
 from duotrack.models.statistics import denormalise, normalise
+from duotrack.models.tpf_options import TPFOptions
 
 Pair = tuple[Tensor | None, Tensor | None]
 _NAMES = ("rgb", "aux")
 ELIMINATIONS = ("none", "ce")
+LEVELS = ("backbone", "pfa")
 
 
 class RelevanceGate(nn.Module):
-    """Which part of each search token's features matters to the task (ours; docs/specs/tpf.md, section 5).
+    """Which part of each token's features matters to the task (ours; docs/specs/tpf.md, section 5).
 
     Args:
         dim: channels of a token.
@@ -43,6 +46,15 @@ class RelevanceGate(nn.Module):
         return torch.sigmoid(self.up(nn.functional.gelu(self.down(self.norm(tokens)))))
 
 
+@dataclass(frozen=True)
+class Split:
+    """Tokens (B, N, C) in two parts whose sum they are, and the gate in (0, 1) that parted them, of the same shape."""
+
+    relevant: Tensor
+    irrelevant: Tensor
+    gate: Tensor
+
+
 class TPF(nn.Module):
     """Pixel fusion in front of a single-stream tracker.
 
@@ -51,9 +63,12 @@ class TPF(nn.Module):
         branch: makes the backbone.
         head: makes the centre head for a number of input channels.
         gate: makes the relevance gate for a number of channels; None leaves it out.
+        level: what the gate splits: "backbone", the search tokens that the head reads; "pfa", the adapter's merged
+            features that the image is decoded from.
         elimination: "none" or "ce"; may be set later.
         stages, keep_ratio: as in `CKD`.
-        gate_answers: the head reads gated features; False leaves the gate to auxiliary losses.
+        gate_answers: the relevant part is what is read or decoded; False leaves the gate to auxiliary losses.
+        options: what was asked of the zoo's builder; weights files carry it.
     """
 
     def __init__(
@@ -66,20 +81,26 @@ class TPF(nn.Module):
         elimination: str = "none",
         stages: tuple[int, ...] = (3, 6, 9),
         keep_ratio: float = 0.7,
+        level: str = "backbone",
         gate_answers: bool = True,
+        options: TPFOptions | None = None,
     ) -> None:
         super().__init__()
+        if level not in LEVELS:
+            raise ValueError(f"level is one of {', '.join(LEVELS)}, got {level!r}")
         if elimination not in ELIMINATIONS:
             raise ValueError(f"elimination is one of {', '.join(ELIMINATIONS)}, got {elimination!r}")
         self.elimination = elimination
         self.stages = stages
         self.keep_ratio = keep_ratio
+        self.level = level
         self.gate_answers = gate_answers
+        self.options = options
         self.fusion = fusion()
         self.backbone = branch()
         dim: int = self.backbone.dim
         self.template_slots = nn.Parameter(torch.zeros(2, 1, dim))
-        self.gate = None if gate is None else gate(dim)
+        self.gate = None if gate is None else gate(dim if level == "backbone" else self.fusion.width)
         self.box_head = head(dim)
 
     def forward(
@@ -120,7 +141,28 @@ class TPF(nn.Module):
 
     def fuse(self, rgb: Tensor, aux: Tensor) -> Tensor:
         """Normalised (B, 3, S, S) images of both modalities -> the fused one, normalised."""
-        return normalise(self.fusion(denormalise(rgb), denormalise(aux)))
+        rgb, aux = denormalise(rgb), denormalise(aux)
+        features = self.fusion.encode(rgb, aux)
+        if self.level == "pfa" and self.gate_answers and self.gate is not None:
+            features = as_map(self.split(as_tokens(features)).relevant, features)
+        return normalise(self.fusion.decode(features, rgb, aux))
+
+    def split(self, tokens: Tensor) -> Split:
+        """What the gate makes of (B, N, C) tokens of its level; X_r + X_i = X whatever the gate says.
+
+        Raises:
+            ValueError: there is no gate.
+        """
+        if self.gate is None:
+            raise ValueError("this network has no relevance gate")
+        gate: Tensor = self.gate(tokens)
+        relevant = gate * tokens
+        return Split(relevant, tokens - relevant, gate)
+
+    def search_tokens(self, out: NetOutput) -> Tensor:
+        """(B, search tokens, C), the last of an output's features, as the backbone's norm left them."""
+        assert out.features is not None
+        return out.features[:, out.features.shape[1] - self.backbone.search_grid**2 :]
 
     def fuse_search(self, search: Pair, available: tuple[str, ...] = _NAMES, present: Tensor | None = None) -> Tensor:
         """`fuse` of search images as `forward` takes them."""
@@ -140,8 +182,8 @@ class TPF(nn.Module):
         """As `find`, the templates being tokens of the backbone's `embed_template`, (B, n, C)."""
         features, kept = self._encode(templates, search)
         tokens = features[:, features.shape[1] - self.backbone.search_grid**2 :]
-        if self.gate is not None and self.gate_answers:
-            tokens = self.gate(tokens) * tokens
+        if self.gate is not None and self.gate_answers and self.level == "backbone":
+            tokens = self.split(tokens).relevant
         maps = self.box_head(tokens)
         return NetOutput(
             score_map=maps.score_map,
@@ -172,6 +214,16 @@ class TPF(nn.Module):
             tokens = block.feed(tokens)
         tokens = self.backbone.norm(tokens)
         return (restore_search(tokens, z, kept[-1], total) if kept else tokens), kept
+
+
+def as_tokens(features: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h * w, C)."""
+    return features.flatten(2).mT
+
+
+def as_map(tokens: Tensor, like: Tensor) -> Tensor:
+    """(B, h * w, C) -> the shape of `like`, (B, C, h, w)."""
+    return tokens.mT.reshape(like.shape)
 
 
 def _filled(pair: Pair, present: Tensor | None) -> tuple[Tensor, Tensor]:

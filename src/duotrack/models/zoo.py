@@ -1,8 +1,9 @@
 """Every model by name: how to build it, its geometry, its default weights. One explicit dictionary."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from duotrack.models.hiera import HieraBranch
 from duotrack.models.pixel_fusion import PixelFusionAdapter
 from duotrack.models.tpf import ELIMINATIONS as TPF_ELIMINATIONS
 from duotrack.models.tpf import TPF, RelevanceGate
+from duotrack.models.tpf_options import TPFOptions
 from duotrack.models.vit import VisionTransformer
 
 
@@ -85,42 +87,47 @@ def build_ckd_tiny(
 
 
 def build_tpf_base(
-    *,
-    elimination: str = "none",
-    drop_path: float = 0.1,
-    adapter: Mapping[str, object] | None = None,
-    bottleneck: int | None = 96,
-    gate_answers: bool = True,
+    *, elimination: str = "none", drop_path: float = 0.1, options: TPFOptions | None = None, **compute: Any
 ) -> TPF:
-    """TPF on ViT-B/16, template 128, search 256; `adapter`: arguments of `PixelFusionAdapter`."""
+    """TPF on ViT-B/16, template 128, search 256.
+
+    `options` None has a gate of 96 inside; `compute`: arguments of `PixelFusionAdapter` that say how it calculates, not
+    what (backend, chunk, recompute).
+    """
+    options = options or TPFOptions(bottleneck=96)
     return TPF(
-        fusion=partial(PixelFusionAdapter, **(adapter or {})),  # type: ignore[arg-type]
+        fusion=partial(PixelFusionAdapter, **options.adapter.model_dump(), **compute),
         branch=partial(VisionTransformer, drop_path=drop_path),
         head=lambda inputs: CenterHead(inputs=inputs),
-        gate=None if bottleneck is None else lambda dim: RelevanceGate(dim=dim, bottleneck=bottleneck),
+        gate=_gate(options),
         elimination=elimination,
-        gate_answers=gate_answers,
+        level=options.level,
+        gate_answers=options.gate_answers,
+        options=options,
     )
 
 
 def build_tpf_tiny(
-    *,
-    elimination: str = "none",
-    drop_path: float = 0.0,
-    adapter: Mapping[str, object] | None = None,
-    bottleneck: int | None = 48,
-    gate_answers: bool = True,
+    *, elimination: str = "none", drop_path: float = 0.0, options: TPFOptions | None = None, **compute: Any
 ) -> TPF:
-    """TPF on Hiera-Tiny's first stages, template 96, search 192."""
+    """TPF on Hiera-Tiny's first stages, template 96, search 192; `options` None has a gate of 48 inside."""
+    options = options or TPFOptions(bottleneck=48)
     return TPF(
-        fusion=partial(PixelFusionAdapter, **(adapter or {})),  # type: ignore[arg-type]
+        fusion=partial(PixelFusionAdapter, **options.adapter.model_dump(), **compute),
         branch=partial(HieraBranch, drop_path=drop_path),
         head=lambda inputs: CenterHead(inputs=inputs, channels=128, squeeze=192),
-        gate=None if bottleneck is None else lambda dim: RelevanceGate(dim=dim, bottleneck=bottleneck),
+        gate=_gate(options),
         elimination=elimination,
         stages=(1, 3),
-        gate_answers=gate_answers,
+        level=options.level,
+        gate_answers=options.gate_answers,
+        options=options,
     )
+
+
+def _gate(options: TPFOptions) -> Callable[[int], RelevanceGate] | None:
+    width = options.bottleneck
+    return None if width is None else lambda dim: RelevanceGate(dim=dim, bottleneck=width)
 
 
 MODELS: dict[str, ModelSpec] = {

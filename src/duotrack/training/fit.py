@@ -11,7 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import nn
 
 from duotrack.errors import InputError
-from duotrack.models.zoo import elimination_of, model_spec
+from duotrack.models.zoo import MODELS, elimination_of, model_spec
 from duotrack.training import folder
 from duotrack.training.callbacks import AtomicCheckpoints
 from duotrack.training.data import Folders, describe, open_folders, training_pairs, validation_pairs
@@ -28,6 +28,7 @@ from duotrack.weights.build import packaged_weights
 from duotrack.weights.read import read_checkpoint
 from duotrack.weights.report import load_weights
 from duotrack.weights.safetensor import save_weights
+from duotrack.weights.tpf import check_agreement
 
 log = logging.getLogger(__name__)
 
@@ -173,9 +174,11 @@ def build_network(recipe: Recipe, *, load: bool = True) -> nn.Module:
             f"no checkpoint to start from: {frozen} stay random for good; --set model.weights=FILE, or freeze=[]"
         )
     if load and settings.weights is not None:
-        source = packaged_weights(spec) if settings.weights == "packaged" else Path(settings.weights)
+        named = spec if settings.weights == "packaged" else MODELS.get(settings.weights)
+        source = Path(settings.weights) if named is None else packaged_weights(named)
         if source is None:
-            raise InputError(f"the package holds no weights of {spec.name}; name a file with --set model.weights=FILE")
+            assert named is not None  # else the source is a path
+            raise InputError(f"the package holds no weights of {named.name}; name a file with --set model.weights=FILE")
         checkpoint = read_checkpoint(source, teachers=teachers)
         fitted = fit_keys(checkpoint, settings.name, teachers=teachers)
         if settings.requires == "trained" and not fitted.trained:
@@ -183,6 +186,7 @@ def build_network(recipe: Recipe, *, load: bool = True) -> nn.Module:
                 f"{settings.weights} holds {checkpoint.kind} weights, a start for training; this recipe continues a "
                 f"trained {settings.name}, for example the weights of its stage 1"
             )
+        check_agreement(net, checkpoint.metadata)
         load_weights(net, fitted.tensors, allow_missing=fitted.keeps)
     return net
 

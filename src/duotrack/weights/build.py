@@ -17,9 +17,10 @@ from duotrack.weights.convert import (
     init_ckd,
     mae_to_branch,
 )
-from duotrack.weights.keymap import FITS, STARTING_POINTS, TEACHERS, Shape
+from duotrack.weights.keymap import BEGINS_FROM, FITS, STARTING_POINTS, TEACHERS, Shape
 from duotrack.weights.read import Checkpoint, read_checkpoint
 from duotrack.weights.report import load_weights, shapes_of
+from duotrack.weights.tpf import GATE, starting_tensors, stated_options
 
 _log = logging.getLogger(__name__)
 _HEADS = ("box_head.", "box_head_v.", "box_head_i.")
@@ -83,9 +84,11 @@ def build_from(
         InputError: the checkpoint does not fit the model.
     """
     spec = model_spec(name)
-    saved = checkpoint.metadata.get("elimination") if checkpoint.kind == "duotrack" else None
-    content_only = checkpoint.kind == "duotrack" and checkpoint.metadata.get("content_only") == "yes"
+    own = checkpoint.kind == "duotrack" and checkpoint.metadata.get("model", name) == name
+    saved = checkpoint.metadata.get("elimination") if own else None
+    content_only = own and checkpoint.metadata.get("content_only") == "yes"
     options = _options(spec, elimination or saved, teachers=teachers, content_only=content_only)
+    options |= saved_options(checkpoint, name)
     fitted = fit(checkpoint, name, teachers=teachers)
     if not fitted.trained:
         _log.warning(
@@ -105,11 +108,20 @@ def fit(checkpoint: Checkpoint, name: str, *, teachers: bool = False) -> Fitted:
     """
     kind, tensors = checkpoint.kind, checkpoint.tensors
     saved_as = checkpoint.metadata.get("model", name)
-    if kind not in FITS[name] or (kind == "duotrack" and saved_as != name):
+    begins = kind == "duotrack" and saved_as in BEGINS_FROM.get(name, ())
+    if kind not in FITS[name] or (kind == "duotrack" and saved_as != name and not begins):
         what = f"duotrack weights of {saved_as}" if kind == "duotrack" else f"{kind} weights"
-        takers = [saved_as] if kind == "duotrack" else [model for model, kinds in FITS.items() if kind in kinds]
+        takers = [model for model, kinds in FITS.items() if kind in kinds]
+        if kind == "duotrack":
+            takers = [saved_as, *(model for model, others in BEGINS_FROM.items() if saved_as in others)]
         raise InputError(f"{name} cannot use {what}; they fit {', '.join(takers)}")
-    trained = kind not in STARTING_POINTS and checkpoint.metadata.get("trained") != "no"
+    trained = kind not in STARTING_POINTS and checkpoint.metadata.get("trained") != "no" and not begins
+    if model_spec(name).method == "tpf":
+        if begins or kind != "duotrack":
+            return Fitted(*starting_tensors(kind, tensors), trained)
+        options = stated_options(checkpoint.metadata)
+        gateless = options is not None and options.bottleneck is None  # stage 1 has no gate, stage 2 begins one
+        return Fitted(tensors, GATE if gateless else (), trained)
     if kind == "hiera":
         return Fitted(hiera_to_tiny(tensors, teachers=teachers), (*_HEADS, *_TINY_OWN), trained)
     if kind == "mae":
@@ -127,6 +139,18 @@ def fit(checkpoint: Checkpoint, name: str, *, teachers: bool = False) -> Fitted:
     return Fitted(tensors, (), trained)
 
 
+def saved_options(checkpoint: Checkpoint, name: str) -> dict[str, object]:
+    """What else the builder of model `name` must be told for these weights to fit.
+
+    Raises:
+        InputError: the file states something that is no such option.
+    """
+    if model_spec(name).method != "tpf" or checkpoint.kind != "duotrack" or checkpoint.metadata.get("model") != name:
+        return {}
+    options = stated_options(checkpoint.metadata)
+    return {} if options is None else {"options": options}
+
+
 def model_for(checkpoint: Checkpoint) -> str:
     """The model that a checkpoint is for.
 
@@ -138,13 +162,15 @@ def model_for(checkpoint: Checkpoint) -> str:
     return "ckd-tiny" if checkpoint.kind in ("hiera", "duotrack") else "ckd-base"
 
 
-def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:
-    """Every state-dict key of a model and its shape; takes no memory."""
+def model_shapes(name: str, *, teachers: bool = False, **options: object) -> dict[str, Shape]:
+    """Every state-dict key of a model and its shape, `options` as `saved_options` gives them; takes no memory."""
     spec = model_spec(name)
-    return shapes_of(build_on_meta(spec, **_options(spec, None, teachers=teachers)).state_dict())
+    return shapes_of(build_on_meta(spec, **_options(spec, None, teachers=teachers), **options).state_dict())
 
 
 def _options(spec: ModelSpec, elimination: str | None, **switches: bool) -> dict[str, object]:
-    """What to build a network with: an elimination that it knows, and the switches that are on."""
+    """What to build a network with: an elimination that it knows, and the switches of CKD that are on."""
     mode = elimination_of(spec, elimination)
+    if switches.get("teachers") and spec.method != "ckd":
+        raise InputError(f"{spec.name} has no training form with teachers, only CKD has; leave teachers out")
     return {"elimination": mode} | {name: True for name, on in switches.items() if on}

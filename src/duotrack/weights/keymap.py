@@ -16,10 +16,12 @@ VIT = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
 FITS: Mapping[str, tuple[str, ...]] = {
     "ckd-base": ("duotrack", "ckd-training", "ckd-inference", "ostrack", "droptrack", "mae"),
     "ckd-tiny": ("duotrack", "hiera"),
-    "tpf-base": ("duotrack",),
-    "tpf-tiny": ("duotrack",),
+    "tpf-base": ("duotrack", "ostrack", "droptrack"),
+    "tpf-tiny": ("duotrack", "hiera"),
 }
 """Model -> kinds of checkpoint that it can take."""
+BEGINS_FROM: Mapping[str, tuple[str, ...]] = {"tpf-tiny": ("ckd-tiny",)}
+"""Model -> models whose duotrack weights it can begin its training from."""
 STARTING_POINTS = ("ostrack", "droptrack", "mae", "hiera")
 """Kinds that initialise a network but do not make it a trained RGB-X tracker."""
 _WRAPPERS = ("module.", "_orig_mod.", "net.", "model.")
