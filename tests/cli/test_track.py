@@ -58,7 +58,7 @@ def net(monkeypatch) -> ScriptedNet:
     """The network that `duotrack track` runs instead of a true one."""
     scripted = ScriptedNet()
 
-    def load(name, *, weights=None, device="auto", precision="fp32", elimination=None, **thresholds):
+    def load(name, *, weights=None, device="auto", precision="fp32", elimination=None, templates=None, **thresholds):
         return Tracker(scripted, geometry=GEOMETRY, rule=state_rule(**thresholds))
 
     monkeypatch.setattr(duotrack.tracking.load, "load_tracker", load)
