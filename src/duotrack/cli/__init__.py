@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from duotrack.cli import data, demo, evaluate, fuse, models, report, score, track, train, weights
+from duotrack.cli import analyze, data, demo, evaluate, fuse, models, report, score, track, train, weights
 from duotrack.errors import InputError
 
 _DISK_FULL = "; free some space, or give a folder on another disk"
@@ -51,6 +51,7 @@ app.command()(report.report)
 app.command()(models.models)
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
+app.add_typer(analyze.app, name="analyze")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,7 +1,7 @@
 """From which confidence a frame may give the second template: fitted on sequences with ground truth.
 
 The rule, ours (docs/specs/tpf.md, section 6): the smallest theta such that boxes found with a confidence of at least
-theta overlap the truth by `least` on average. It depends on how a head was trained, so every set of weights has its own.
+theta overlap the truth by `least` on average. It depends on how a head was trained: every set of weights has its own.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ BINS = 20
 
 @dataclass(frozen=True, eq=False)
 class Confidences:
-    """What a tracker said and did: `confidence` (N,) maximum of the raw score map, `iou` (N,) of its box with the truth.
+    """What a tracker said and did: `confidence` (N,) maximum of the raw score map, `iou` (N,) of box and truth.
 
     A frame without a visible target has an IoU of 0: its template would show something else.
     """
@@ -95,7 +95,7 @@ def fit_theta(measured: Confidences, *, least: float = LEAST_IOU) -> Threshold:
     good = np.flatnonzero(last & (mean >= least))
     if len(good) == 0:
         raise InputError(
-            f"no threshold: even the {np.argmax(last) + 1} most confident of {len(order)} boxes overlap the truth by "
+            f"no threshold: whatever is left out of {len(order)} boxes, the rest overlaps the truth by "
             f"{mean[last].max():.3f} at best, {least:g} is wanted; train longer, or take a smaller --least-iou"
         )
     at = int(good[-1])
@@ -103,7 +103,7 @@ def fit_theta(measured: Confidences, *, least: float = LEAST_IOU) -> Threshold:
 
 
 def curve(measured: Confidences) -> list[tuple[float, float, int]]:
-    """Mean IoU in `BINS` equal steps of confidence: (middle of the step, mean, frames), steps without frames left out."""
+    """Mean IoU in `BINS` equal steps of confidence: (middle of the step, mean, frames); empty steps are left out."""
     step = np.clip((measured.confidence * BINS).astype(int), 0, BINS - 1)
     rows = [(bin, measured.iou[step == bin]) for bin in range(BINS)]
     return [((bin + 0.5) / BINS, float(iou.mean()), len(iou)) for bin, iou in rows if len(iou)]

@@ -1,5 +1,6 @@
 """TPF as it is deployed: a template is fused and embedded once, when it is taken, and the head is merged."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,10 +23,11 @@ class DeployedTPF(nn.Module):
     def __init__(self, net: TPF) -> None:
         super().__init__()
         self.elimination = net.elimination
+        fix: Callable[[], None] | None = getattr(net.backbone, "fix_positions", None)
+        if fix is not None:
+            fix()
+        net.add_module("box_head", MergedHead(net.box_head))
         self.net: Any = net
-        if hasattr(net.backbone, "fix_positions"):
-            self.net.backbone.fix_positions()
-        self.net.box_head = MergedHead(net.box_head)
         self.eval().requires_grad_(False)
 
     def remember(self, template: Pair) -> Pair:
