@@ -3,15 +3,15 @@
     python benchmarks/scan_speed.py [--length 4096] [--rounds 10] [--scans 6] [--json FILE]
 
 Time: the whole function (exponentials, scan, sum over states) on two threads, forward alone and forward with backward;
-rounds alternate between the candidates; median and best are given. On a machine whose cores are all taken the best counts:
-two threads that wait for each other at every step (chunks do, the loop's steps are too small to be shared out) lose a whole
-time slice whenever one of them is put aside. mambapy is the call that its own MambaBlock makes.
+rounds alternate between the candidates; median and best are given. On a machine whose cores are all taken the best
+counts: two threads that wait for each other at every step (chunks do, the loop's steps are too small to be shared out)
+lose a whole time slice whenever one of them is put aside. mambapy is the call that its own MambaBlock makes.
 
 Memory: the largest sum of bytes that are alive at once beyond the inputs, counted by torch's profiler from every
 allocation and release of a forward and backward pass. Two sizes: one scan, and as many scans one after the other as an
-adapter's three blocks make (both directions of each), where what each keeps for the backward pass adds up. "keep" holds
-the states of every step (recompute=False); "keep a, b, h" is what autograd holds around a scan that is made of tensor
-operations: decays, inputs and states of every step.
+adapter's three blocks make (both directions of each), where what each keeps for the backward pass adds up.
+"chunk, keep" holds the states of every step (recompute=False); loop and mambapy hold decays and inputs of every step
+as well.
 """
 
 import argparse

@@ -42,7 +42,8 @@ def test_chunks_equal_the_loop(length: int, batch: int, recompute: bool) -> None
     given = arguments(length, batch=batch)
     y, oracle = selective_scan(*given, recompute=recompute), loop_scan(*given)
     torch.testing.assert_close(y, oracle, atol=1e-5, rtol=0)
-    for name, ours, theirs in zip("u delta a b c".split(), gradients(y, given), gradients(oracle, given), strict=True):
+    made, expected = gradients(y, given), gradients(oracle, given)
+    for name, ours, theirs in zip(["u", "delta", "a", "b", "c"], made, expected, strict=True):
         scale = max(float(theirs.abs().max()), 1.0)  # a sums over the whole batch and sequence
         torch.testing.assert_close(ours / scale, theirs / scale, atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
@@ -199,9 +200,7 @@ def test_the_real_kernel_agrees() -> None:
     given = tuple(x.detach().cuda().requires_grad_() for x in arguments(1024, width=64, states=16))
     y, ours = selective_scan(*given, backend="mamba_ssm"), selective_scan(*given)
     torch.testing.assert_close(y, ours, atol=1e-4, rtol=0)
-    for one, other in zip(
-        torch.autograd.grad(y.sum(), given), torch.autograd.grad(ours.sum(), given), strict=True
-    ):
+    for one, other in zip(torch.autograd.grad(y.sum(), given), torch.autograd.grad(ours.sum(), given), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 

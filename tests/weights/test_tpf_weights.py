@@ -67,12 +67,13 @@ def test_ckd_tiny_is_a_start_that_tracks_as_it_did_with_one_modality() -> None:
 
 
 def test_ckd_tiny_fits_key_by_key_and_is_no_trained_tpf() -> None:
-    tensors = {key: torch.zeros(shape) for key, shape in shapes_of(build_on_meta(MODELS["ckd-tiny"]).state_dict()).items()}
+    shapes = shapes_of(build_on_meta(MODELS["ckd-tiny"]).state_dict())
+    tensors = {key: torch.zeros(shape) for key, shape in shapes.items()}
     checkpoint = Checkpoint("duotrack", tensors, {"format": "duotrack", "model": "ckd-tiny"}, "", ())
     fitted = fit(checkpoint, "tpf-tiny")
     assert not fitted.trained
     assert not compare(model_shapes("tpf-tiny"), shapes_of(fitted.tensors), allow_missing=fitted.keeps)
-    with pytest.raises(InputError, match="tpf-base cannot use duotrack weights of ckd-tiny; they fit ckd-tiny, tpf-tiny"):
+    with pytest.raises(InputError, match="tpf-base cannot use duotrack weights of ckd-tiny; they fit ckd-tiny, tpf"):
         fit(checkpoint, "tpf-base")
 
 
@@ -124,7 +125,7 @@ def test_how_it_is_computed_does_not_travel() -> None:
     ("text", "message"),
     [
         ("nonsense", "Invalid JSON"),
-        ("[]", "valid dictionary"),
+        ("[]", "should be an object"),
         (json.dumps({"adapter": {"width": 10**9}}), r"adapter\.width"),
         (json.dumps({"adapter": {"width": 31}}), r"adapter\.width"),
         (json.dumps({"adapter": {"stride": 3}}), r"adapter\.stride"),

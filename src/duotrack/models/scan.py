@@ -10,6 +10,7 @@ never a division, never an overflow. The backward pass computes the states again
 
 import math
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -60,7 +61,9 @@ def selective_scan(
         elif backend == "mamba_ssm":
             y = _kernel_scan(*arguments)
         else:
-            y = _ChunkedScan.apply(*arguments, chunk or default_chunk(u.shape[1]), recompute)
+            y = _ChunkedScan.apply(  # type: ignore[no-untyped-call]
+                *arguments, chunk or default_chunk(u.shape[1]), recompute
+            )
     return y.to(u.dtype)
 
 
@@ -82,9 +85,10 @@ def loop_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tens
 
 
 def _kernel_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-
-    y: Tensor = selective_scan_fn(*(x.mT.contiguous() for x in (u, delta)), a, *(x.mT.contiguous() for x in (b, c)))
+    interface = import_module("mamba_ssm.ops.selective_scan_interface")  # optional, and untyped
+    y: Tensor = interface.selective_scan_fn(
+        *(x.mT.contiguous() for x in (u, delta)), a, *(x.mT.contiguous() for x in (b, c))
+    )
     return y.mT
 
 

@@ -1,17 +1,19 @@
 """TPF: task-driven pixel fusion for RGB-T tracking (Lu et al., arXiv 2503.11247).
 
-Both images become one by the pixel-level fusion adapter; a single-stream tracker sees only that one, with two templates:
-the first frame's, and a dynamic one. From the paper: fusion at the pixel by a light state-space adapter, one stream
-behind it, a dynamic template, a split into what matters to the task and what does not. Ours: how they are built
+Both images become one by the pixel-level fusion adapter; a single-stream tracker sees only that one, with two
+templates: the first frame's, and a dynamic one. From the paper: fusion at the pixel by a light state-space adapter, one
+stream behind it, a dynamic template, a split into what matters to the task and what does not. Ours: how they are built
 (docs/specs/tpf.md, sections 3 and 5, which mark every line).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from duotrack.models.attention import Block
 from duotrack.models.elimination import elimination_score, keep_best, restore_search, take_search, template_centre
 from duotrack.models.head import CenterHead
 from duotrack.models.outputs import NetOutput
@@ -23,6 +25,24 @@ Pair = tuple[Tensor | None, Tensor | None]
 _NAMES = ("rgb", "aux")
 ELIMINATIONS = ("none", "ce")
 LEVELS = ("backbone", "pfa")
+
+
+class Backbone(Protocol):
+    """What TPF asks of a backbone (`VisionTransformer`, `HieraBranch`)."""
+
+    dim: int
+    template_grid: int
+    search_grid: int
+    blocks: Sequence[Block]
+    norm: nn.LayerNorm
+
+    def embed_template(self, template: Tensor) -> Tensor:
+        """(B, 3, T, T) -> (B, template tokens, dim)."""
+        ...
+
+    def embed_search(self, search: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, search tokens, dim)."""
+        ...
 
 
 class RelevanceGate(nn.Module):
@@ -97,8 +117,8 @@ class TPF(nn.Module):
         self.gate_answers = gate_answers
         self.options = options
         self.fusion = fusion()
-        self.backbone = branch()
-        dim: int = self.backbone.dim
+        self.backbone: Backbone = branch()  # type: ignore[assignment]
+        dim = self.backbone.dim
         self.template_slots = nn.Parameter(torch.zeros(2, 1, dim))
         self.gate = None if gate is None else gate(dim if level == "backbone" else self.fusion.width)
         self.box_head = head(dim)
@@ -141,11 +161,16 @@ class TPF(nn.Module):
 
     def fuse(self, rgb: Tensor, aux: Tensor) -> Tensor:
         """Normalised (B, 3, S, S) images of both modalities -> the fused one, normalised."""
+        return self.draw(rgb, aux)[0]
+
+    def draw(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, Split | None]:
+        """As `fuse`; and the split of the adapter's features, where the gate stands there."""
         rgb, aux = denormalise(rgb), denormalise(aux)
         features = self.fusion.encode(rgb, aux)
-        if self.level == "pfa" and self.gate_answers and self.gate is not None:
-            features = as_map(self.split(as_tokens(features)).relevant, features)
-        return normalise(self.fusion.decode(features, rgb, aux))
+        split = self.split(as_tokens(features)) if self.level == "pfa" and self.gate is not None else None
+        if split is not None and self.gate_answers:
+            features = as_map(split.relevant, features)
+        return normalise(self.fusion.decode(features, rgb, aux)), split
 
     def split(self, tokens: Tensor) -> Split:
         """What the gate makes of (B, N, C) tokens of its level; X_r + X_i = X whatever the gate says.

@@ -4,19 +4,20 @@ Defaults are the released values. What the release does not have is off by defau
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duotrack.frames import Image
+from duotrack.frames import Image, Modality
 from duotrack.models.statistics import MEAN, STD
 from duotrack.tracking.preprocess import look_up
 
 
 class Jitter(BaseModel):
-    """How far the search crop's box strays from the target; the template's never does."""
+    """How far the search crop's box strays from the target; the first template's never does."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +34,12 @@ class Jitter(BaseModel):
         default=3.8, ge=0, description="As centre; 4 puts the target's centre up to the border of the crop."
     )
     hard_scale: float = Field(default=0.5, ge=0, description="As scale.")
+    dynamic_centre: float = Field(
+        default=0.05, ge=0, description="Largest shift of a dynamic template's centre, in sides of the box."
+    )
+    dynamic_scale: float = Field(
+        default=0.1, ge=0, lt=1, description="Largest change of a dynamic template's width and height, each its own."
+    )
 
 
 class Augmentation(BaseModel):
@@ -40,13 +47,16 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grey: float = Field(
-        default=0.05, ge=0, le=1, description="Probability that both modalities of the whole pair turn grey."
+    grey: float = Field(default=0.05, ge=0, le=1, description="Probability that the whole pair turns grey.")
+    grey_aux: bool = Field(
+        default=True,
+        description="Whether grey is for the auxiliary images too; the colours of a depth map would lose their order.",
     )
     flip: float = Field(default=0.5, ge=0, le=1, description="Probability that the whole pair is mirrored.")
     brightness: float = Field(
         default=0.2, ge=0, lt=1, description="Template and search are each made up to this much darker or lighter."
     )
+    brightness_aux: bool = Field(default=True, description="Whether brightness is for the auxiliary images too.")
     crop_flip: float = Field(
         default=0.5, ge=0, le=1, description="Probability that the template is mirrored by itself; so for the search."
     )
@@ -61,7 +71,13 @@ class Augmentation(BaseModel):
         default=2.0, gt=1, description="The gamma is between 1 / this and this, uniform in its logarithm."
     )
     drop_modality: float = Field(
-        default=0.0, ge=0, le=1, description="Probability that a pair with both modalities loses one."
+        default=0.0, ge=0, le=1, description="Probability that a pair with both modalities loses one of them."
+    )
+    drop_rgb: float = Field(default=0.5, ge=0, le=1, description="Share of these losses that RGB suffers.")
+    drop_as: Literal["absent", "zeros", "copy"] = Field(
+        default="absent",
+        description="What the network sees of the loss. absent: it is told, and treats it as in tracking; zeros, copy: "
+        "a search crop that is black, or the other modality's, for tracking with the policy of that name.",
     )
 
 
@@ -71,6 +87,16 @@ def jitter_box(box: NDArray[np.float64], rng: np.random.Generator, jitter: Jitte
     scale, shift = (jitter.hard_scale, jitter.hard_centre) if hard else (jitter.scale, jitter.centre)
     size = box[2:] * np.exp(scale * rng.standard_normal(2))
     centre = box[:2] + box[2:] / 2 + shift * np.sqrt(size.prod()) * (rng.random(2) - 0.5)
+    return np.concatenate([centre - size / 2, size])
+
+
+def stray(box: NDArray[np.float64], rng: np.random.Generator, jitter: Jitter) -> NDArray[np.float64]:
+    """The (4,) `xywh` box that a dynamic template is cut around: in tracking it is a prediction, not the truth.
+
+    Uniform shifts and changes of size (ours; docs/specs/tpf.md, section 5.1).
+    """
+    size = box[2:] * (1 + jitter.dynamic_scale * rng.uniform(-1, 1, 2))
+    centre = box[:2] + box[2:] / 2 + jitter.dynamic_centre * box[2:] * rng.uniform(-1, 1, 2)
     return np.concatenate([centre - size / 2, size])
 
 
@@ -106,6 +132,13 @@ def draw_light(rng: np.random.Generator, augmentation: Augmentation) -> Light:
     """Draw brightness and mirroring for one group of crops."""
     factor = rng.uniform(1 - augmentation.brightness, 1 + augmentation.brightness)
     return Light(float(factor), bool(rng.random() < augmentation.crop_flip))
+
+
+def draw_lost(rng: np.random.Generator, augmentation: Augmentation) -> Modality | None:
+    """Draw whether a pair loses a modality, and which."""
+    if rng.random() >= augmentation.drop_modality:
+        return None
+    return "rgb" if rng.random() < augmentation.drop_rgb else "aux"
 
 
 def finish(crop: Image, light: Light, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:

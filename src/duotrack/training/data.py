@@ -13,6 +13,7 @@ from duotrack.datasets.layouts import GTOT, LASHER, lasher_names, open_layout, v
 from duotrack.datasets.sequence import Sequence
 from duotrack.datasets.stills import open_stills
 from duotrack.errors import InputError, nearest
+from duotrack.fusion.cache import FrameCache
 from duotrack.models.zoo import Geometry
 from duotrack.training.augmentation import Augmentation, Jitter
 from duotrack.training.pairs import PairDataset, Source
@@ -114,8 +115,15 @@ def _in(root: Path, prefix: str, names: Iterable[str] | None, roots: int) -> Ite
     return here
 
 
-def training_pairs(sources: list[Source], settings: DataSettings, geometry: Geometry, seed: int) -> PairDataset:
-    """Pairs as the recipe wants them."""
+def training_pairs(
+    sources: list[Source],
+    settings: DataSettings,
+    geometry: Geometry,
+    seed: int,
+    *,
+    caches: tuple[FrameCache, ...] = (),
+) -> PairDataset:
+    """Pairs as the recipe wants them; in caches (`duotrack fuse --cache-as`) the layout names the dataset."""
     return PairDataset(
         sources,
         geometry=geometry,
@@ -124,6 +132,8 @@ def training_pairs(sources: list[Source], settings: DataSettings, geometry: Geom
         jitter=settings.jitter,
         augmentation=settings.augmentation,
         synthesis=settings.synthesis,
+        caches=caches,
+        cached_as=settings.layout,
     )
 
 
@@ -134,7 +144,7 @@ def validation_pairs(sources: list[Source], settings: DataSettings, geometry: Ge
         sources,
         geometry=geometry,
         seed=seed + 1,
-        sampling=settings.sampling,
+        sampling=settings.sampling.model_copy(update={"centred": False}),
         jitter=settings.jitter,
         augmentation=plain,
     )

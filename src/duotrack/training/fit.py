@@ -107,7 +107,8 @@ def fit(
         _train(run, net, groups)
     else:
         state = AtomicCheckpoints().load_checkpoint(run.checkpoint)["state_dict"]
-        net.load_state_dict({key.removeprefix("net."): value for key, value in state.items()})
+        ours = {key: value for key, value in state.items() if key.startswith("net.")}
+        net.load_state_dict({key.removeprefix("net."): value for key, value in ours.items()})
     weights = out / "weights.safetensors"
     if first:
         write_weights(net, weights, recipe)
@@ -126,10 +127,11 @@ def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
         recipe=recipe,
         plan=run.plan,
         devices=run.devices,
+        memory=method.memory(recipe.method),
     )
     loader = partial(make_loader, workers=recipe.workers, pin=run.accelerator == "cuda")
     share: dict[str, Any] = {"batch_size": recipe.batch_size, "rank": _rank(), "world": run.devices}
-    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed)
+    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed, caches=method.caches(recipe.method))
     checks = None
     if run.held_out is not None:
         held = validation_pairs(run.held_out, recipe.data, geometry, recipe.seed)

@@ -40,7 +40,7 @@ def stated_options(metadata: Mapping[str, str]) -> TPFOptions | None:
         return TPFOptions.model_validate_json(text)
     except (ValidationError, ValueError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
-        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        what = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]])) if first else str(error)
         raise InputError(
             f"the weights state options that no TPF network has ({shown(what)}); save them again, or take others"
         ) from error
