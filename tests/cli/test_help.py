@@ -23,7 +23,7 @@ NAMES = ("track", "fuse", "demo", "models", "train", "weights", "evaluate", "sco
 COMMANDS = [[name] for name in NAMES]
 
 
-@pytest.mark.parametrize("command", [[], ["data", "check"], *COMMANDS], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["data", "check"], ["analyze", "gap"], *COMMANDS], ids=" ".join)
 def test_help_imports_nothing_heavy(command):
     out, modules = imported("-m", "duotrack", *command, "--help")
     assert "Usage" in out

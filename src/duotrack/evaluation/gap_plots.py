@@ -75,9 +75,14 @@ def cloud_plot(gaps: Mapping[str, Gap], embedding: Embedding, seed: int, title: 
         reach = np.max([half for _, half in boxes.values()], axis=0)
         for row, (name, gap) in enumerate(gaps.items()):
             axes = grid[row, column]
-            for stream, cloud in zip(gap.points[kind], placed[name, kind], strict=True):
-                dots = axes.scatter(*cloud.T, s=7, color=TINTS[stream], alpha=0.55, linewidth=0, rasterized=True)
-                handles.setdefault(NAMES[stream], dots)
+            streams = list(gap.points[kind])
+            colours = np.repeat([TINTS[stream] for stream in streams], [len(cloud) for cloud in placed[name, kind]])
+            order = np.random.default_rng(seed).permutation(len(colours))  # no stream covers another
+            dots = np.concatenate(placed[name, kind])[order]
+            axes.scatter(*dots.T, s=7, c=colours[order], alpha=0.55, linewidth=0, rasterized=True)
+            for stream in streams:
+                if stream not in handles:
+                    handles[stream] = axes.scatter([], [], s=14, color=TINTS[stream])
             low, high = boxes[name][0] - reach, boxes[name][0] + reach
             axes.set_xlim(low[0], high[0])
             axes.set_ylim(low[1], high[1])
@@ -92,10 +97,7 @@ def cloud_plot(gaps: Mapping[str, Gap], embedding: Embedding, seed: int, title: 
                 axes.set_ylabel(plain(name), fontsize=9)
     figure.suptitle(letters(title), fontsize=10, x=0.02, horizontalalignment="left")
     look: dict[str, Any] = {"loc": "outside lower center", "ncols": 3, "frameon": False, "fontsize": 8}
-    legend = figure.legend(handles.values(), handles.keys(), markerscale=2, **look)
-    for mark in legend.legend_handles:
-        if mark is not None:
-            mark.set_alpha(1)
+    figure.legend(handles.values(), [NAMES[stream] for stream in handles], **look)
     return figure
 
 
