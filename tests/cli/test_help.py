@@ -19,19 +19,23 @@ def imported(*arguments: str) -> tuple[str, set[str]]:
     return done.stdout, {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
-COMMANDS = [
-    [name] for name in ("track", "demo", "models", "train", "weights", "evaluate", "score", "report", "vot", "data")
-]
+NAMES = (
+    "track", "fuse", "demo", "models", "train", "weights", "evaluate", "score", "report", "vot", "data", "export",
+    "benchmark",
+)  # fmt: skip
+COMMANDS = [[name] for name in NAMES]
 
 
-@pytest.mark.parametrize("command", [[], ["data", "check"], *COMMANDS], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["data", "check"], ["analyze", "gap"], *COMMANDS], ids=" ".join)
 def test_help_imports_nothing_heavy(command):
     out, modules = imported("-m", "duotrack", *command, "--help")
     assert "Usage" in out
     assert not modules & HEAVY
 
 
-@pytest.mark.parametrize("command", ["track", "demo", "models", "evaluate", "score", "report", "vot"])
+@pytest.mark.parametrize(
+    "command", ["track", "fuse", "demo", "models", "evaluate", "score", "report", "vot", "export", "benchmark"]
+)
 def test_commands_explain_themselves_with_an_example(command):
     out, _ = imported("-m", "duotrack", command, "--help")
     assert "Example" in out

@@ -68,6 +68,7 @@ def net(monkeypatch) -> ScriptedNet:
         modality=None,
         depth_colours="bgr",
         missing="model",
+        templates=None,
         **thresholds,
     ):
         rule = state_rule(**thresholds)
@@ -329,14 +330,14 @@ def test_ctrl_c_finishes_the_files(pair, net, tmp_path, monkeypatch, number):
 
 
 def test_ctrl_c_while_waiting_for_a_frame():
-    from duotrack.cli.following import _interruptible
+    from duotrack.cli.running import interruptible
 
     def frames():
         yield "first"
         signal.raise_signal(signal.SIGINT)
         yield "never"
 
-    with _interruptible() as interrupt:
+    with interruptible() as interrupt:
         assert list(interrupt.guard(frames())) == ["first"]
     assert interrupt.pressed
 

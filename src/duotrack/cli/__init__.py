@@ -11,7 +11,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from duotrack.cli import benchmark, data, demo, evaluate, export, models, report, score, track, train, vot, weights
+from duotrack.cli import (
+    analyze,
+    benchmark,
+    data,
+    demo,
+    evaluate,
+    export,
+    fuse,
+    models,
+    report,
+    score,
+    track,
+    train,
+    vot,
+    weights,
+)
 from duotrack.errors import InputError
 
 _DISK_FULL = "; free some space, or give a folder on another disk"
@@ -43,6 +58,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(track.track)
+app.command()(fuse.fuse)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(score.score)
@@ -53,6 +69,7 @@ app.command()(export.export)
 app.command()(models.models)
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
+app.add_typer(analyze.app, name="analyze")
 
 
 @app.callback(invoke_without_command=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duotrack.cli.masks import MaskFile, Subgroups, given_mask
+from duotrack.cli.templates import IntervalOption, PolicyOption, ReuseOption, ThetaOption, WindowOption, asked_for
 from duotrack.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ def evaluate(
             help="What to do about a missing sensor: model, zeros, copy, hold-frame, hold-box.", rich_help_panel=_MODEL
         ),
     ] = None,
+    template_policy: PolicyOption = None,
+    template_theta: ThetaOption = None,
+    template_window: WindowOption = None,
+    template_interval: IntervalOption = None,
+    template_reuse: ReuseOption = False,
     sequences: Annotated[
         list[str] | None, Option(help="Only these: names with commas between; may be repeated.", rich_help_panel=_WORK)
     ] = None,
@@ -112,6 +118,7 @@ def evaluate(
         device=device,
         precision=precision,
         elimination=elimination,
+        templates=asked_for(template_policy, template_theta, template_window, template_interval, template_reuse),
         batch=batch or _usual_batch(device, precision),
         workers=workers,
         integers=integers,

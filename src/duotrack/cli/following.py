@@ -1,15 +1,12 @@
 """Running a tracker over a source into result files: what `track` and `demo` share."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
-from types import FrameType
 from typing import Any
 
+from duotrack.cli.running import frames_left, interruptible, progress
 from duotrack.errors import InputError
 from duotrack.frames import FramePair, TrackResult
 from duotrack.tracking.tracker import MultiTracker, Tracker
@@ -91,7 +88,7 @@ def follow(
     many = MultiTracker(tracker)
     frames = islice(sift(islice(source, start, None)), max_frames)
     began = time.perf_counter()
-    with _interruptible() as interrupt, _progress(_total(source, start, max_frames)) as advance:
+    with interruptible() as interrupt, progress("tracking", frames_left(source, start, max_frames)) as advance:
         first = next(frames, None)
         if first is None:
             raise InputError(f"the source ends before frame {start}: nothing to track; choose a smaller --start")
@@ -118,68 +115,3 @@ def follow(
 def _timed(call: Callable[..., list[TrackResult]], *args: Any) -> tuple[list[TrackResult], float]:
     began = time.perf_counter()
     return call(*args), time.perf_counter() - began
-
-
-def _total(source: PairedSource, start: int, max_frames: int | None) -> int | None:
-    if source.length is None:
-        return max_frames
-    left = max(0, source.length - start)
-    return left if max_frames is None else min(left, max_frames)
-
-
-@contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("tracking", total=total)
-        yield lambda: progress.advance(task)
-
-
-class _Interrupt:
-    """Ctrl-C, or SIGTERM as service managers send it: a wish to end.
-
-    At once while waiting for a frame, else after the frame in hand.
-    """
-
-    def __init__(self) -> None:
-        self.pressed = False
-        self._waiting = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.pressed or self._waiting:
-            self.pressed = True
-            raise KeyboardInterrupt
-        self.pressed = True
-
-    def guard(self, pairs: Iterator[FramePair]) -> Iterator[FramePair]:
-        """The same frames until Ctrl-C."""
-        while not self.pressed:
-            self._waiting = True
-            try:
-                pair = next(pairs, None)
-            except KeyboardInterrupt:
-                return
-            finally:
-                self._waiting = False
-            if pair is None:
-                return
-            yield pair
-
-
-@contextmanager
-def _interruptible() -> Iterator[_Interrupt]:
-    interrupt = _Interrupt()
-    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
-        yield interrupt
-        return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

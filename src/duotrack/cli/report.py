@@ -42,8 +42,8 @@ def report(
     from duotrack.datasets.benchmarks import benchmark as find_benchmark
     from duotrack.datasets.benchmarks import with_mask
     from duotrack.datasets.ground_truth import read_ground_truth
+    from duotrack.evaluation.figures import require_matplotlib
     from duotrack.evaluation.metrics import score
-    from duotrack.evaluation.plots import require_matplotlib
     from duotrack.evaluation.protocols import preset
     from duotrack.evaluation.published import published
     from duotrack.evaluation.report import check_out, check_together, write_report

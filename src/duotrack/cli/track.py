@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duotrack.errors import InputError, nearest
+from duotrack.cli.options import check_choice
+from duotrack.cli.templates import IntervalOption, PolicyOption, ReuseOption, ThetaOption, WindowOption, asked_for
+from duotrack.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +93,11 @@ def track(
     mask_sequence: Annotated[
         str | None, Option(metavar="NAME", help="Which mask of the JSON file.", rich_help_panel=_MISSING)
     ] = None,
+    template_policy: PolicyOption = None,
+    template_theta: ThetaOption = None,
+    template_window: WindowOption = None,
+    template_interval: IntervalOption = None,
+    template_reuse: ReuseOption = False,
     sync: Annotated[str, Option(help="Pair frames by index or by time.", rich_help_panel="Pairing")] = "index",
     tolerance: Annotated[
         float | None, Option(min=0, help="Seconds between two frames of a pair, at most.", rich_help_panel="Pairing")
@@ -113,8 +120,8 @@ def track(
     """
     import json
 
-    _check_choice("sync", sync, ["index", "time"])
-    _check_choice("length-mismatch", length_mismatch, ["error", "shortest", "longest"])
+    check_choice("sync", sync, ["index", "time"])
+    check_choice("length-mismatch", length_mismatch, ["error", "shortest", "longest"])
     boxes = [parse_box(text) for text in box or []]
     if first_frame is None and not boxes:
         raise InputError(
@@ -126,6 +133,7 @@ def track(
 
     if mask_sequence is not None and mask is None:
         raise InputError(f"--mask-sequence {mask_sequence} chooses from a mask file: name it with --mask FILE")
+    templates = asked_for(template_policy, template_theta, template_window, template_interval, template_reuse)
 
     from duotrack.depth import colours_named
     from duotrack.frames import kind_named
@@ -167,6 +175,7 @@ def track(
             modality=kind,
             depth_colours=colours,
             missing=missing or DEFAULT_POLICY,
+            templates=templates,
             uncertain_below=uncertain_below,
             lost_below=lost_below,
             lost_after=lost_after,
@@ -192,11 +201,6 @@ def parse_box(text: str) -> list[float]:
     if len(numbers) != 4:
         raise InputError(f"--box {text} has {len(numbers)} numbers; write four: --box x,y,w,h")
     return numbers
-
-
-def _check_choice(option: str, value: str, choices: list[str]) -> None:
-    if value not in choices:
-        raise InputError(f"--{option} {value} is not one of {', '.join(choices)}{nearest(value, choices)}")
 
 
 def _sources(rgb: str | None, aux: str | None) -> str:

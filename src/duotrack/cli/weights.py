@@ -110,6 +110,7 @@ def convert(
 def _facts(file: Path, checkpoint: "Checkpoint") -> dict[str, Any]:
     from collections import Counter
 
+    from duotrack.files import digest
     from duotrack.weights.keymap import families
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -117,7 +118,7 @@ def _facts(file: Path, checkpoint: "Checkpoint") -> dict[str, Any]:
     return {
         "file": str(file),
         "bytes": file.stat().st_size,
-        "sha256": _sha256(file),
+        "sha256": digest(file),
         "container": checkpoint.container,
         "kind": checkpoint.kind,
         **_fitting(checkpoint),
@@ -134,7 +135,7 @@ def _fitting(checkpoint: "Checkpoint") -> dict[str, Any]:
     """Which model the weights fit, where they do not fit altogether what differs, and what the model never uses."""
     from duotrack.models.parameters import unused_parts
     from duotrack.models.zoo import build_on_meta, model_spec
-    from duotrack.weights.build import fit, model_for, model_shapes
+    from duotrack.weights.build import fit, model_for, model_shapes, saved_options
     from duotrack.weights.keymap import TEACHERS
     from duotrack.weights.report import compare, shapes_of
 
@@ -142,9 +143,9 @@ def _fitting(checkpoint: "Checkpoint") -> dict[str, Any]:
         name = model_for(checkpoint)
         teachers = any(key.startswith(TEACHERS) for key in checkpoint.tensors)
         fitted = fit(checkpoint, name, teachers=teachers)
+        wanted = model_shapes(name, teachers=teachers, **saved_options(checkpoint, name))
     except InputError as error:
         return {"model": "none", "fit": str(error)}
-    wanted = model_shapes(name, teachers=teachers)
     report = compare(wanted, shapes_of(fitted.tensors), allow_missing=fitted.keeps)
     if report:
         return {"model": f"{name} (does not fit)", "fit": str(report)}
@@ -155,13 +156,6 @@ def _fitting(checkpoint: "Checkpoint") -> dict[str, Any]:
         "fit": f"{use}; gives {given} of {len(wanted)} keys" + (", teachers too" * teachers),
         "never_used": unused_parts(build_on_meta(model_spec(name))),
     }
-
-
-def _sha256(file: Path) -> str:
-    import hashlib
-
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _printable(value: object) -> str:

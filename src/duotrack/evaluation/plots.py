@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from duotrack.errors import InputError
+from duotrack.evaluation.figures import COLOURS, bare, blank_figure, letters, plain
 from duotrack.evaluation.published import PublishedNumber
 from duotrack.evaluation.statements import (
     PUBLISHED_MASKS,
@@ -30,23 +30,8 @@ if TYPE_CHECKING:
     from duotrack.evaluation.metrics import Curve, Score
     from duotrack.evaluation.timing import Speed
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 RADAR_TRACKERS = 7  # as many as there are colours: more lines on a radar are a tangle
-LONGEST = 32  # letters of a name in a figure
-
-
-def require_matplotlib() -> None:
-    """Say at once when figures cannot be made.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib.backends.backend_agg
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise InputError("figures need matplotlib, got none installed; pip install 'duotrack[eval]'") from error
 
 
 def precision_plot(scores: Sequence["Score"]) -> "Figure":
@@ -67,7 +52,7 @@ def success_plot(scores: Sequence["Score"]) -> "Figure":
 
 def longterm_plot(scores: Sequence["Score"]) -> "Figure":
     """Precision over recall as the confidence threshold falls; a dot where F is largest, and F in the legend."""
-    figure = _figure(7.6, max(4.2, 1.0 + 0.19 * len(scores)))
+    figure = blank_figure(7.6, max(4.2, 1.0 + 0.19 * len(scores)))
     axes = figure.add_subplot()
     handles, labels = [], []
     for place, score in enumerate(ranked(scores)):
@@ -82,7 +67,7 @@ def longterm_plot(scores: Sequence["Score"]) -> "Figure":
     axes.set_ylim(0, 102)  # room for the line where every box is right
     axes.set_xlabel("Recall (%)")
     axes.set_ylabel("Precision (%)")
-    _bare(axes, "both")
+    bare(axes, "both")
     _title(figure, scores, "F in brackets, at the dots", f"{longterm_protocol(scores)} {coverage(scores)}")
     _legend(figure, handles, labels)
     return figure
@@ -94,7 +79,7 @@ def radar_plot(scores: Sequence["Score"], metric: Metric) -> "Figure":
     drawn = ordered[:RADAR_TRACKERS]
     names = list(dict.fromkeys(name for score in drawn for name in score.attributes))
     angles = [2 * math.pi * i / len(names) for i in range(len(names))]
-    figure = _figure(7.6 if len(drawn) > 1 else 6.2, 5.6)
+    figure = blank_figure(7.6 if len(drawn) > 1 else 6.2, 5.6)
     axes: Any = figure.add_subplot(projection="polar")
     axes.set_theta_zero_location("N")
     axes.set_theta_direction(-1)
@@ -112,7 +97,7 @@ def radar_plot(scores: Sequence["Score"], metric: Metric) -> "Figure":
     axes.set_yticks(rings, [f"{ring:g}" for ring in rings], fontsize=8, color="#555555")
     axes.set_rlabel_position(math.degrees(angles[1]) / 2 if len(angles) > 1 else 0)
     counts = {name: max(s.attributes[name].n for s in drawn if name in s.attributes) for name in names}
-    axes.set_xticks(angles, [f"{_plain(name)}\n{counts[name]}" for name in names], fontsize=8)
+    axes.set_xticks(angles, [f"{plain(name)}\n{counts[name]}" for name in names], fontsize=8)
     axes.tick_params(axis="x", pad=6)
     axes.grid(color="#cccccc", linewidth=0.6)
     axes.spines["polar"].set_color("#cccccc")
@@ -127,7 +112,7 @@ def loss_plot(scores: Sequence["Score"], metric: Metric, numbers: Sequence[Publi
     ordered = ranked(scores)
     groups = losses(scores)
     kinds = list(dict.fromkeys(kind for kind, _ in groups))
-    figure = _figure(8.6, 4.4)
+    figure = blank_figure(8.6, 4.4)
     widths = [1 + sum(of == kind for of, _ in groups) for kind in kinds]
     panels: Any = figure.subplots(1, len(kinds), sharey=True, squeeze=False, width_ratios=widths)[0]
     handles: dict[str, Any] = {}
@@ -142,12 +127,12 @@ def loss_plot(scores: Sequence["Score"], metric: Metric, numbers: Sequence[Publi
             values = [_percent(None if rate is None else getattr(rate, metric)) for rate in rates]
             colour = COLOURS[(len(ordered) + place) % len(COLOURS)]
             line = axes.plot(range(len(names)), values, "x", color=colour, markersize=7)
-            handles.setdefault(f"{_plain(number.tracker)} (published)", line[0])
+            handles.setdefault(f"{plain(number.tracker)} (published)", line[0])
         ticks = [loss_title(kind, name).replace(" and ", "\n+ ").replace(" of frames", "") for name in names]
         axes.set_xticks(range(len(names)), ticks, fontsize=8)
         axes.margins(x=0.15)
         axes.set_xlabel("Pattern" if kind == "pattern" else "Frames that lack a modality")
-        _bare(axes, "y")
+        bare(axes, "y")
     panels[0].set_ylabel(f"{metric} (%)")
     quoted = any(number.patterns for number in numbers)
     statement = f"{stated(scores)} {PUBLISHED_MASKS}" if quoted else stated(scores)
@@ -159,26 +144,26 @@ def loss_plot(scores: Sequence["Score"], metric: Metric, numbers: Sequence[Publi
 def speed_plot(speeds: Mapping[str, "Speed"]) -> "Figure":
     """Frames per second of each tracker as bars."""
     ordered = sorted(speeds.items(), key=lambda item: (item[1].fps, item[0]))
-    figure = _figure(6.4, 1.1 + 0.28 * len(ordered))
+    figure = blank_figure(6.4, 1.1 + 0.28 * len(ordered))
     axes = figure.add_subplot()
     bars = axes.barh(range(len(ordered)), [speed.fps for _, speed in ordered], color=COLOURS[0], height=0.6)
     axes.bar_label(bars, [f"{speed.fps:.1f}" for _, speed in ordered], padding=3, fontsize=8)
-    axes.set_yticks(range(len(ordered)), [_plain(name) for name, _ in ordered], fontsize=9)
+    axes.set_yticks(range(len(ordered)), [plain(name) for name, _ in ordered], fontsize=9)
     axes.set_xlabel("Frames per second")
     axes.margins(x=0.12)
-    _bare(axes, "x")
+    bare(axes, "x")
     return figure
 
 
 def placing_plot(scores: Sequence["Score"], numbers: Sequence[PublishedNumber]) -> "Figure":
     """PR and SR of the measured trackers (filled) among the published ones (hollow), by success rate."""
-    rows = [_Placed(_plain(s.tracker), known(s, "PR"), known(s, "SR"), True) for s in scores]
+    rows = [_Placed(plain(s.tracker), known(s, "PR"), known(s, "SR"), True) for s in scores]
     quoted = Counter(number.tracker for number in numbers)
     for number in numbers:  # where sources differ on a tracker, its rows name the kind of source
         kind = f" ({number.sources[0].kind})" if quoted[number.tracker] > 1 else ""
-        rows.append(_Placed(_plain(number.tracker) + kind, number.PR, number.SR, False))
+        rows.append(_Placed(plain(number.tracker) + kind, number.PR, number.SR, False))
     rows = sorted((row for row in rows if row.SR is not None), key=lambda row: (row.SR or 0, row.PR or 0, row.measured))
-    figure = _figure(7.6, 1.3 + 0.2 * len(rows))
+    figure = blank_figure(7.6, 1.3 + 0.2 * len(rows))
     panels: Any = figure.subplots(1, 2, sharey=True)
     for axes, metric in zip(panels, ("PR", "SR"), strict=True):
         for height, row in enumerate(rows):
@@ -190,7 +175,7 @@ def placing_plot(scores: Sequence["Score"], numbers: Sequence[PublishedNumber]) 
         axes.set_xlabel(f"{metric} (%)")
         axes.set_ylim(-0.8, len(rows) - 0.2)
         axes.margins(x=0.08)
-        _bare(axes, "both")
+        bare(axes, "both")
     panels[0].set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8)
     for tick, row in zip(panels[0].get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if row.measured else "normal")
@@ -222,7 +207,7 @@ def _curves(
     order = {score.tracker: place for place, score in enumerate(ranked(scores))}
     drawn = [score for score in scores if curve(score) is not None]
     drawn.sort(key=lambda score: (-(known(score, metric) or 0), order[score.tracker]))
-    figure = _figure(7.6, max(4.2, 1.0 + 0.19 * len(drawn)))
+    figure = blank_figure(7.6, max(4.2, 1.0 + 0.19 * len(drawn)))
     axes = figure.add_subplot()
     handles = []
     for place, score in reversed(list(enumerate(drawn))):  # the best last, on top
@@ -236,19 +221,9 @@ def _curves(
     axes.set_ylim(0, 100)
     axes.set_xlabel(x)
     axes.set_ylabel(f"{y} (%)")
-    _bare(axes, "both")
+    bare(axes, "both")
     _title(figure, scores, f"{metric} in brackets")
     _legend(figure, handles[::-1], [_label(score, metric) for score in drawn])
-    return figure
-
-
-def _figure(width: float, height: float) -> "Figure":
-    require_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     return figure
 
 
@@ -265,21 +240,7 @@ def _label(score: "Score", metric: Metric) -> str:
 def _named(score: "Score", value: float | None) -> str:
     """A line of a legend; it says so where the value is not of every sequence."""
     on = f" ({share(score)})" if partial(score) else ""
-    return f"[{'–' if value is None else f'{100 * value:.1f}'}] {_plain(score.tracker)}{on}"
-
-
-def _plain(name: str) -> str:
-    """A name fit for a figure: letters that can be drawn, and not too many."""
-    return _letters(name if len(name) <= LONGEST else f"{name[: LONGEST - 11]}…{name[-10:]}")
-
-
-def _letters(text: str) -> str:
-    """`text` without mathematics, and with a question mark for every letter that the font does not have."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    glyphs = get_font(findfont(FontProperties())).get_charmap()
-    text = "".join(" " if not letter.isprintable() else letter if ord(letter) in glyphs else "?" for letter in text)
-    return text.replace("$", r"\$")
+    return f"[{'–' if value is None else f'{100 * value:.1f}'}] {plain(score.tracker)}{on}"
 
 
 def _legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], title: str = "") -> None:
@@ -290,16 +251,10 @@ def _legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], tit
 def _title(figure: "Figure", scores: Sequence["Score"], text: str, statement: str = "") -> None:
     """What is shown above, by which protocol on which sequences (those of the rates if left out) below."""
     figure.suptitle(
-        f"{_plain(benchmark_title(scores[0].benchmark))}: {text}", fontsize=10, x=0.02, horizontalalignment="left"
+        f"{plain(benchmark_title(scores[0].benchmark))}: {text}", fontsize=10, x=0.02, horizontalalignment="left"
     )
-    lines = "\n".join(textwrap.wrap(_letters(statement or stated(scores)), 125))
+    lines = "\n".join(textwrap.wrap(letters(statement or stated(scores)), 125))
     figure.supxlabel(lines, fontsize=6.5, x=0.02, horizontalalignment="left", color="#555555")
-
-
-def _bare(axes: Any, grid: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
 
 
 def _rate(score: "Score", attribute: str, metric: Metric) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from duotrack.datasets.benchmarks import BENCHMARKS
 from duotrack.errors import InputError, nearest
 from duotrack.evaluation import plots
+from duotrack.evaluation.figures import require_matplotlib
 from duotrack.evaluation.html import Section, page
 from duotrack.evaluation.published import PublishedNumber
 from duotrack.evaluation.statements import (
@@ -75,7 +76,7 @@ def write_report(
     """
     check_together(scores, baseline)
     check_out(out, overwrite=overwrite)
-    plots.require_matplotlib()
+    require_matplotlib()
     out = out.resolve()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

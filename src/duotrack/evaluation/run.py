@@ -23,6 +23,7 @@ from duotrack.runtime.torch_backend import resolve_device
 from duotrack.tracking.batch import default_stack
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.missing import DEFAULT_POLICY
+from duotrack.tracking.template import TemplateRule
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.task import settle_kind
 
@@ -34,10 +35,10 @@ _READERS = 16
 class Setup:
     """What is run, and how.
 
-    `weights` None takes the package's; `batch` sequences advance together in each process; `workers` processes (CPU
-    only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files; `modality` is what
-    the auxiliary frames show, `depth_colours` how depth is rendered; `missing` is the policy for a sensor that drops
-    out (`duotrack.tracking.missing`).
+    `weights` None takes the package's; `templates` None the model's own way of renewing its second template; `batch`
+    sequences advance together in each process; `workers` processes (CPU only), 0 for one a core on the CPU and one on a
+    GPU; `integers` truncates the boxes in the files; `modality` is what the auxiliary frames show, `depth_colours` how
+    depth is rendered; `missing` is the policy for a sensor that drops out (`duotrack.tracking.missing`).
     """
 
     model: str
@@ -45,6 +46,7 @@ class Setup:
     device: str = "auto"
     precision: str = "fp32"
     elimination: str | None = None
+    templates: TemplateRule | None = None
     batch: int = 1
     workers: int = 0
     integers: bool = False
@@ -165,11 +167,13 @@ def _prepare(setup: Setup, dataset: str, mask: str, ranks: Ranks) -> tuple[Setup
         if str(device) == "cuda" and ranks.world > 1:
             device = torch.device("cuda", ranks.local % torch.cuda.device_count())
     settled = Setup(**{**vars(setup), "device": str(device), "workers": setup.workers or _cores(device.type, ranks)})
-    net = _load(settled)().net  # tells early whether the weights fit
+    tracker = _load(settled)()  # tells early whether the weights fit
+    net = tracker.net
     identity = Identity(
         model=setup.model,
         weights=weights,
         elimination=str(getattr(getattr(net, "net", net), "elimination", None)),
+        templates="none" if tracker.templates is None else str(tracker.templates),
         precision=setup.precision,
         device=device.type,
         stack=default_stack(device, setup.batch),
@@ -199,6 +203,7 @@ def _load(setup: Setup) -> Callable[[], Tracker]:
         precision=setup.precision,
         elimination=setup.elimination,
         missing=setup.missing,
+        templates=setup.templates,
     )
 
 

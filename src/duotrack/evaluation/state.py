@@ -31,14 +31,15 @@ _OLDER = {"mask": "none", "missing": "model"}
 class Identity:
     """What decides the boxes of a run, but for the data.
 
-    `weights` is the SHA-256 of the file; `elimination` the one in effect; `device` "cpu" or "cuda"; `stack` samples in
-    one forward of the network; `integers` whether rows are truncated; `mask` the SHA-256 of the masks of missing
-    modalities, "none" without; `missing` the policy for a sensor that drops out.
+    `weights` is the SHA-256 of the file; `elimination` and `templates` (their renewal) those in effect; `device` "cpu"
+    or "cuda"; `stack` samples in one forward of the network; `integers` whether rows are truncated; `mask` the SHA-256
+    of the masks of missing modalities, "none" without; `missing` the policy for a sensor that drops out.
     """
 
     model: str
     weights: str
     elimination: str
+    templates: str
     precision: str
     device: str
     stack: int

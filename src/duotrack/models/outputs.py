@@ -26,10 +26,12 @@ class NetOutput(HeadMaps):
     raster order with zeros where eliminated. `kept`: per modality ("rgb", "aux"), the (B, k) original search positions
     that live on after each elimination stage, ascending. While the training form trains, `teachers` holds each teacher
     head's maps ("rgb", "aux") and `blocks` every block's output per stream ("rgb", "aux", "teacher_rgb",
-    "teacher_aux"), each a list of (B, tokens, channels).
+    "teacher_aux"), each a list of (B, tokens, channels). `fused` (B, 3, S, S): the search image that a network which
+    fuses pixels looked at, normalised.
     """
 
     features: Tensor | None = None
     kept: dict[str, list[Tensor]] = field(default_factory=dict)
     teachers: dict[str, HeadMaps] = field(default_factory=dict)
     blocks: dict[str, list[Tensor]] = field(default_factory=dict)
+    fused: Tensor | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,10 @@ from duotrack.models.hiera import HieraBranch
 from duotrack.models.ipl import ELIMINATIONS as IPL_ELIMINATIONS
 from duotrack.models.ipl import IPL
 from duotrack.models.patrack import AdaptedBlock, PATrack
+from duotrack.models.pixel_fusion import PixelFusionAdapter
+from duotrack.models.tpf import ELIMINATIONS as TPF_ELIMINATIONS
+from duotrack.models.tpf import TPF, RelevanceGate
+from duotrack.models.tpf_options import TPFOptions
 from duotrack.models.vit import VisionTransformer
 
 
@@ -40,7 +45,8 @@ class ModelSpec:
     method's; `elimination` is the default one of the `eliminations` that it knows; `weights` is the name of its file
     inside the package, None where users bring their own; `calibration` (slope, intercept) maps the logit of the raw
     score to the logit of the confidence, (1, 0) where nobody calibrated it; `kinds` what its auxiliary
-    frames may show ("thermal", "depth", "event") where the weights do not say it.
+    frames may show ("thermal", "depth", "event") where the weights do not say it; `templates`: how many it takes, 2
+    where a `dynamic` one stands beside the first frame's; `template_theta`: raw score from which a frame may give that.
     """
 
     name: str
@@ -53,6 +59,8 @@ class ModelSpec:
     weights: str | None = None
     calibration: tuple[float, float] = (1.0, 0.0)
     kinds: tuple[str, ...] = ("thermal",)
+    templates: int = 1
+    template_theta: float = 0.65
 
 
 def build_ckd_base(
@@ -114,6 +122,50 @@ def build_ipl_tiny(*, elimination: str = "none", drop_path: float = 0.0, frozen_
     )
 
 
+def build_tpf_base(
+    *, elimination: str = "none", drop_path: float = 0.1, options: TPFOptions | None = None, **compute: Any
+) -> TPF:
+    """TPF on ViT-B/16, template 128, search 256.
+
+    `options` None has a gate of 96 inside; `compute`: arguments of `PixelFusionAdapter` that say how it calculates, not
+    what (backend, chunk, recompute).
+    """
+    options = options or TPFOptions(bottleneck=96)
+    return TPF(
+        fusion=partial(PixelFusionAdapter, **options.adapter.model_dump(), **compute),
+        branch=partial(VisionTransformer, drop_path=drop_path),
+        head=lambda inputs: CenterHead(inputs=inputs),
+        gate=_gate(options),
+        elimination=elimination,
+        level=options.level,
+        gate_answers=options.gate_answers,
+        options=options,
+    )
+
+
+def build_tpf_tiny(
+    *, elimination: str = "none", drop_path: float = 0.0, options: TPFOptions | None = None, **compute: Any
+) -> TPF:
+    """TPF on Hiera-Tiny's first stages, template 96, search 192; `options` None has a gate of 48 inside."""
+    options = options or TPFOptions(bottleneck=48)
+    return TPF(
+        fusion=partial(PixelFusionAdapter, **options.adapter.model_dump(), **compute),
+        branch=partial(HieraBranch, drop_path=drop_path),
+        head=lambda inputs: CenterHead(inputs=inputs, channels=128, squeeze=192),
+        gate=_gate(options),
+        elimination=elimination,
+        stages=(1, 3),
+        level=options.level,
+        gate_answers=options.gate_answers,
+        options=options,
+    )
+
+
+def _gate(options: TPFOptions) -> Callable[[int], RelevanceGate] | None:
+    width = options.bottleneck
+    return None if width is None else lambda dim: RelevanceGate(dim=dim, bottleneck=width)
+
+
 MODELS: dict[str, ModelSpec] = {
     "ckd-base": ModelSpec(
         name="ckd-base",
@@ -160,6 +212,26 @@ MODELS: dict[str, ModelSpec] = {
         geometry=Geometry(template_size=96, search_size=192),
         elimination="none",
         eliminations=IPL_ELIMINATIONS,
+    ),
+    "tpf-base": ModelSpec(
+        name="tpf-base",
+        method="tpf",
+        summary="TPF (arXiv 2503.11247), our design where the paper is silent: pixel fusion, one ViT-B stream",
+        build=build_tpf_base,
+        geometry=Geometry(template_size=128, search_size=256),
+        elimination="none",
+        eliminations=TPF_ELIMINATIONS,
+        templates=2,
+    ),
+    "tpf-tiny": ModelSpec(
+        name="tpf-tiny",
+        method="tpf",
+        summary="TPF on a small Hiera backbone",
+        build=build_tpf_tiny,
+        geometry=Geometry(template_size=96, search_size=192),
+        elimination="none",
+        eliminations=TPF_ELIMINATIONS,
+        templates=2,
     ),
 }
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from duotrack.errors import InputError, nearest
-from duotrack.models.outputs import NetOutput
+from duotrack.models.outputs import HeadMaps
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,18 +28,23 @@ class HalfPrecision(nn.Module):
         self.masks = bool(getattr(net, "masks", False))
         self.shared = bool(getattr(net, "shared", False))
         self.elimination = getattr(net, "elimination", None)
-        if hasattr(net, "remember"):
-            self.remember = self._remember
 
-    def forward(self, *, template: Pair, search: Pair, **options: Any) -> NetOutput:
+    def forward(self, *, template: Pair, search: Pair, **options: Any) -> HeadMaps:
         """As the wrapped network; images are cast on the way in, the three maps on the way out."""
-        out: NetOutput = self.net(template=self._cast(template), search=self._cast(search), **options)
+        if options.get("dynamic") is not None:
+            options["dynamic"] = self._cast(options["dynamic"])
+        out: HeadMaps = self.net(template=self._cast(template), search=self._cast(search), **options)
         maps = {name: getattr(out, name).float() for name in ("score_map", "size_map", "offset_map")}
         return replace(out, **maps)
 
-    def _remember(self, template: Pair) -> Pair:
-        kept: Pair = self.net.remember(self._cast(template))  # type: ignore[operator]
-        return kept
+    def remember(self, template: Pair) -> Pair:
+        """As the wrapped network, if it remembers templates; else they are kept as they are."""
+        own = getattr(self.net, "remember", None)
+        return template if own is None else own(self._cast(template))
+
+    def remember_fused(self, image: Tensor) -> Pair:
+        """As the wrapped network, which fuses pixels."""
+        return self.net.remember_fused(image.to(self.dtype))  # type: ignore[operator]
 
     def _cast(self, pair: Pair) -> Pair:
         rgb, aux = (None if image is None else image.to(self.dtype) for image in pair)

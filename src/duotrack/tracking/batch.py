@@ -14,7 +14,7 @@ from torch import Tensor
 
 from duotrack.frames import Image, Modality, TrackResult
 from duotrack.tracking.decode import Peak
-from duotrack.tracking.tracker import Question, Tracker
+from duotrack.tracking.tracker import Pair, Question, Tracker
 
 Frame = tuple[Image | None, Image | None]
 
@@ -66,16 +66,22 @@ def _look(tracker: Tracker, questions: list[Question], stack: int) -> list[Peak]
     filled = questions + questions[-1:] * (stack - len(questions))
     pairs = all(isinstance(question.template, tuple) for question in filled)
     # a network that remembers templates in its own way takes one a sample
-    template = (_templates(filled, 0), _templates(filled, 1)) if pairs else [each.template for each in filled]
+    template = _joined([each.template for each in filled]) if pairs else [each.template for each in filled]
+    # a second template is always written out, so that no sample's numbers depend on what its neighbours have
+    seconds = [question.template if question.dynamic is None else question.dynamic for question in filled]
+    second = {} if tracker.templates is None else {"dynamic": _joined(seconds)}
     search = (_searches(filled, 0), _searches(filled, 1))
-    maps = tracker.net(template=template, search=search, available=questions[0].available)
+    maps = tracker.net(template=template, search=search, available=questions[0].available, **second)
     return tracker.peaks(maps)[: len(questions)]
 
 
-def _templates(questions: list[Question], side: int) -> Tensor:
-    """A target that never had this modality's template is searched with the other's, as networks do by themselves."""
-    own = [question.template[side] for question in questions]
-    other = [question.template[1 - side] for question in questions]
+def _joined(templates: list[Pair]) -> tuple[Tensor, Tensor]:
+    """A target that never had a modality's template is searched with the other's, as networks do by themselves."""
+    rgb, aux = zip(*templates, strict=True)
+    return _filled(rgb, aux), _filled(aux, rgb)
+
+
+def _filled(own: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Tensor:
     return torch.cat([b if a is None else a for a, b in zip(own, other, strict=True)])  # type: ignore[misc]
 
 

@@ -16,11 +16,14 @@ class Peak:
     """Where the windowed score is highest.
 
     `box` (4,) float64: centre and size over the side of the search crop; `score`: the score map's own value in that
-    cell, before the window. Either may be NaN when the network's maps are.
+    cell, before the window; `highest`: its largest value in any cell. Each may be NaN when the network's maps are.
+    `fused`: (1, 3, S, S), what the network made of the search images, where somebody wants to cut templates from it.
     """
 
     box: NDArray[np.float64]
     score: float
+    highest: float
+    fused: Tensor | None = None
 
 
 def hann_window(height: int, width: int) -> Tensor:
@@ -63,7 +66,8 @@ def peaks_by_numpy(maps: HeadMaps, window: Tensor) -> list[Peak]:
         row, column = divmod(index, width)
         offset, size = offset_map[sample, :, index], size_map[sample, :, index]
         centre = (np.array([column, row], np.float32) + offset) / np.array([width, height], np.float32)
-        peaks.append(Peak(np.concatenate([centre, size]).astype(np.float64), float(score_map[sample, 0, index])))
+        box = np.concatenate([centre, size]).astype(np.float64)
+        peaks.append(Peak(box, float(score_map[sample, 0, index]), float(score_map[sample, 0].max())))
     return peaks
 
 
@@ -74,9 +78,10 @@ def peaks_by_torch(maps: HeadMaps, window: Tensor) -> list[Peak]:
     boxes = _boxes_at(
         index, maps.size_map.float(), maps.offset_map.float(), height=window.shape[0], width=window.shape[1]
     )
-    scores = score_map.flatten(1).gather(1, index[:, None])
-    values = torch.cat([boxes, scores], dim=1).double().cpu().numpy()  # one copy from the device a frame
-    return [Peak(row[:4], float(row[4])) for row in values]
+    scores = score_map.flatten(1)
+    parts = [boxes, scores.gather(1, index[:, None]), scores.amax(1, keepdim=True)]
+    values = torch.cat(parts, dim=1).double().cpu().numpy()  # one copy from the device a frame
+    return [Peak(row[:4], float(row[4]), float(row[5])) for row in values]
 
 
 def _boxes_at(index: Tensor, size_map: Tensor, offset_map: Tensor, *, height: int, width: int) -> Tensor:

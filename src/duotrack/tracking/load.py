@@ -11,6 +11,7 @@ from duotrack.runtime.backends import backend_device, check_backend, is_export, 
 from duotrack.runtime.graph_facts import BOTH
 from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 from duotrack.tracking.state import state_rule
+from duotrack.tracking.template import TemplateRule, rule_for
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.task import settle_kind
 
@@ -27,6 +28,7 @@ def load_tracker(
     modality: Kind | None = None,
     depth_colours: Colours = "bgr",
     missing: str = DEFAULT_POLICY,
+    templates: TemplateRule | None = None,
     **thresholds: float | None,
 ) -> Tracker:
     """Build a tracker by the name of its model.
@@ -47,6 +49,8 @@ def load_tracker(
         depth_colours: order of the channels of depth that the tracker renders; "bgr" for published checkpoints.
         missing: what to do about a sensor that drops out: "model" (the network's own means), "zeros", "copy",
             "hold-frame" or "hold-box"; see `duotrack.tracking.missing`.
+        templates: when the second template of a model that takes two is renewed, see `duotrack.tracking.template`; None
+            takes the default, which is `latest_reliable` with the model's own threshold.
         **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the default.
 
     Raises:
@@ -58,12 +62,14 @@ def load_tracker(
     settled, kind = check_backend(backend, precision, weights)
     rule = state_rule(**thresholds)
     policy = missing_policy(missing)
+    renewal = rule_for(spec, templates)
     exported = weights is not None and is_export(weights)
     shows = settle_kind(spec, None if exported else weights, modality, colours=depth_colours)
     where = backend_device(settled, device, kind)
     about: dict[str, Any] = {
         "rule": rule,
         "missing": policy,
+        "templates": renewal,
         "device": where,
         "kind": shows,
         "depth_colours": depth_colours,

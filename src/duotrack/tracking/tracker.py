@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,10 +16,12 @@ from duotrack.errors import InputError
 from duotrack.frames import Image, Kind, Modality, TrackResult, available_modalities
 from duotrack.models.outputs import HeadMaps
 from duotrack.models.zoo import Geometry
+from duotrack.tracking.crop import square_around
 from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
 from duotrack.tracking.missing import Past, Policy, remember, shown_instead
 from duotrack.tracking.state import Memory, StateRule, calibrate, step
+from duotrack.tracking.template import Renewal, TemplateRule, cut_again, renew, usable
 from duotrack.tracking.view import view
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,8 @@ class Network(Protocol):
     """What the tracker asks of a network: any module of `duotrack.models`, or a stand-in.
 
     One that has a method `remember(template: Pair)` is asked once what it wants to keep of a template, and handed that
-    as `template` from then on.
+    as `template` from then on. One that takes two templates is also handed `dynamic`, None where it is the first one
+    again; for templates out of fused images it has `remember_fused(image)` and gives `fused` with its maps.
     """
 
     def __call__(self, *, template: Any, search: Pair, available: tuple[str, ...]) -> HeadMaps:
@@ -43,9 +46,10 @@ class Network(Protocol):
 class Question:
     """What a tracker asks its network about one frame.
 
-    `template` is what the network remembers of it, else its images; `search` what it is shown for (rgb, aux): images as
-    the network reads them, (1, 3, S, S) on its device, None where it is shown nothing; `resize_factor` of the search
-    crops; `present` the modalities that the frame itself had; `past` what the sensors have given up to this frame.
+    `template` and `dynamic` (None: the first one again) are what the network remembers of them, else their images;
+    `search` what it is shown for (rgb, aux): images as the network reads them, (1, 3, S, S) on its device, None where
+    it is shown nothing; `resize_factor` of the search crops; `present` the modalities that the frame itself had;
+    `past` what the sensors have given up to this frame; `images` the frame itself, where it may have to give a template.
     """
 
     template: Any
@@ -53,6 +57,8 @@ class Question:
     resize_factor: float
     present: tuple[Modality, ...]
     past: Past
+    dynamic: Any = None
+    images: tuple[Image | None, Image | None] = (None, None)
 
     @property
     def available(self) -> tuple[Modality, ...]:
@@ -62,13 +68,15 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """What is known of the object that is being followed."""
+    """What is known of the object that is being followed; `first`: the modalities of the frame it was shown in."""
 
     template: Any
     size: tuple[int, int]
     box: NDArray[np.float64]
     memory: Memory
     past: Past
+    first: tuple[Modality, ...]
+    renewal: Renewal
 
 
 class Tracker:
@@ -80,6 +88,7 @@ class Tracker:
         calibration: (slope, intercept) from the raw score to the confidence; see `duotrack.tracking.state`.
         rule: when the state changes.
         missing: what to do about a sensor that drops out; see `duotrack.tracking.missing`.
+        templates: when the second template is renewed, with its theta; None never hands the network one.
         device: where crops are sent.
         kind: what aux shows: "thermal", "depth" ((H, W) uint16 millimetres, or rendered already) or "event".
         depth_colours: order of the channels of depth that is rendered here, see `duotrack.depth`.
@@ -93,6 +102,7 @@ class Tracker:
         calibration: tuple[float, float] = (1.0, 0.0),
         rule: StateRule | None = None,
         missing: Policy = "model",
+        templates: TemplateRule | None = None,
         device: torch.device | str = "cpu",
         kind: Kind = "thermal",
         depth_colours: Colours = "bgr",
@@ -102,6 +112,7 @@ class Tracker:
         self.calibration = calibration
         self.rule = rule or StateRule()
         self.missing: Policy = missing
+        self.templates = templates
         self.device = torch.device(device)
         self.kind: Kind = kind
         self.depth_colours: Colours = depth_colours
@@ -118,6 +129,7 @@ class Tracker:
             calibration=self.calibration,
             rule=self.rule,
             missing=self.missing,
+            templates=self.templates,
             device=self.device,
             kind=self.kind,
             depth_colours=self.depth_colours,
@@ -145,11 +157,10 @@ class Tracker:
         if size is None:
             raise InputError("both images are missing (None): the first frame needs rgb, aux or both")
         start = check_box(box, *size)
-        template, _ = self._crop(rgb, aux, start, self.geometry.template_factor, self.geometry.template_size)
-        memorise = getattr(self.net, "remember", None)
+        there = available_modalities(rgb, aux)
         past = remember(self.missing, (rgb, aux), Past())
-        self._target = _Target(template if memorise is None else memorise(template), size, start, Memory(), past)
-        return TrackResult(start.copy(), 1.0, "tracking", available_modalities(rgb, aux))
+        self._target = _Target(self._template(rgb, aux, start), size, start, Memory(), past, there, Renewal())
+        return TrackResult(start.copy(), 1.0, "tracking", there)
 
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
         """Find the target in the next frame.
@@ -187,7 +198,10 @@ class Tracker:
         shown = shown_instead(self.missing, (rgb, aux), target.past)
         search, resize_factor = self._crop(*shown, target.box, self.geometry.search_factor, self.geometry.search_size)
         past = remember(self.missing, (rgb, aux), target.past)
-        return Question(target.template, search, resize_factor, available_modalities(rgb, aux), past)
+        question = Question(target.template, search, resize_factor, available_modalities(rgb, aux), past)
+        if self.templates is None:
+            return question
+        return replace(question, dynamic=target.renewal.template, images=(rgb, aux))
 
     @torch.inference_mode()
     def look(self, question: Question) -> Peak:
@@ -197,34 +211,77 @@ class Tracker:
     @torch.inference_mode()
     def maps(self, question: Question) -> HeadMaps:
         """The network alone."""
-        return self.net(template=question.template, search=question.search, available=question.available)
+        second = {} if self.templates is None else {"dynamic": question.dynamic}
+        return self.net(template=question.template, search=question.search, available=question.available, **second)
 
     def peaks(self, maps: HeadMaps) -> list[Peak]:
         """The best cell of each sample's maps under this tracker's window."""
         height, width = maps.score_map.shape[-2:]
         if self._window is None or self._window.shape != (height, width):
             self._window = hann_window(height, width).to(maps.score_map.device)
-        return find_peaks(maps, self._window)
+        peaks = find_peaks(maps, self._window)
+        if self.templates is None or not self.templates.reuse_crop:
+            return peaks
+        fused = maps.fused  # type: ignore[attr-defined]  # of networks that fuse pixels
+        return [replace(peak, fused=fused[i : i + 1]) for i, peak in enumerate(peaks)]
 
+    @torch.inference_mode()
     def answer(self, question: Question, peak: Peak | None) -> TrackResult:
         """The last third of `update`: follow what was found; the box is held where nothing was looked at."""
         target = self._target
         assert target is not None, "ask comes first"
-        box, score = (target.box, 0.0) if peak is None else self._found(target, question, peak)
+        found = None if peak is None else self._found(target, question, peak)
+        box, score = target.box, 0.0
+        if peak is not None and found is not None:
+            box, score = clip_xywh(found, *target.size), calibrate(peak.score, self.calibration)
         memory, state = step(self.rule, target.memory, score)
-        self._target = _Target(target.template, target.size, box, memory, question.past)
+        renewal = target.renewal if self.templates is None else self._renewed(target, question, peak, found, box)
+        self._target = replace(target, box=box, memory=memory, past=question.past, renewal=renewal)
         return TrackResult(box.copy(), score, state, question.present)
 
-    def _found(self, target: _Target, question: Question, peak: Peak) -> tuple[NDArray[np.float64], float]:
-        """Box in the frame and calibrated score."""
+    def _found(self, target: _Target, question: Question, peak: Peak) -> NDArray[np.float64] | None:
+        """The box in the frame, not clipped; None where the network's answer makes no sense."""
         if not np.isfinite([*peak.box, peak.score]).all():
             if not self._warned:
                 logger.warning("the network answered NaN: box held, score 0 (broken weights, or half precision?)")
                 self._warned = True
-            return target.box, 0.0
+            return None
         size = self.geometry.search_size
-        found = map_back(peak.box, target.box, size=size, resize_factor=question.resize_factor)
-        return clip_xywh(found, *target.size), calibrate(peak.score, self.calibration)
+        return map_back(peak.box, target.box, size=size, resize_factor=question.resize_factor)
+
+    def _renewed(
+        self,
+        target: _Target,
+        question: Question,
+        peak: Peak | None,
+        found: NDArray[np.float64] | None,
+        box: NDArray[np.float64],
+    ) -> Renewal:
+        """The second template after this frame, in which `found` was clipped to `box`."""
+        assert self.templates is not None
+        confidence = None
+        if peak is not None and found is not None:
+            whole = set(target.first) <= set(available_modalities(*question.images))
+            confidence = peak.highest if whole and usable(found, *target.size) else None
+
+        def take() -> Any:
+            if peak is None or peak.fused is None:
+                return self._template(*question.images, box)
+            geometry = self.geometry
+            before, now = (
+                square_around(target.box, geometry.search_factor),
+                square_around(box, geometry.template_factor),
+            )
+            cut = cut_again(peak.fused, before, now, geometry.template_size)
+            return self.net.remember_fused(cut)  # type: ignore[attr-defined]  # as every network that gives `fused`
+
+        return renew(self.templates, target.renewal, confidence, take)
+
+    def _template(self, rgb: Image | None, aux: Image | None, box: NDArray[np.float64]) -> Any:
+        """What the network keeps of the object in `box`: its own memory of both crops, else the crops."""
+        pair, _ = self._crop(rgb, aux, box, self.geometry.template_factor, self.geometry.template_size)
+        memorise = getattr(self.net, "remember", None)
+        return pair if memorise is None else memorise(pair)
 
     def _crop(
         self, rgb: Image | None, aux: Image | None, box: NDArray[np.float64], factor: float, size: int

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duotrack.frames import Image, Modality
-from duotrack.tracking.preprocess import MEAN, STD, look_up
+from duotrack.models.statistics import MEAN, STD
+from duotrack.tracking.preprocess import look_up
 
 
 class Jitter(BaseModel):
-    """How far the search crop's box strays from the target; the template's never does."""
+    """How far the search crop's box strays from the target; the first template's never does."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +34,12 @@ class Jitter(BaseModel):
         default=3.8, ge=0, description="As centre; 4 puts the target's centre up to the border of the crop."
     )
     hard_scale: float = Field(default=0.5, ge=0, description="As scale.")
+    dynamic_centre: float = Field(
+        default=0.05, ge=0, description="Largest shift of a dynamic template's centre, in sides of the box."
+    )
+    dynamic_scale: float = Field(
+        default=0.1, ge=0, lt=1, description="Largest change of a dynamic template's width and height, each its own."
+    )
 
 
 class Augmentation(BaseModel):
@@ -49,6 +56,7 @@ class Augmentation(BaseModel):
     brightness: float = Field(
         default=0.2, ge=0, lt=1, description="Template and search are each made up to this much darker or lighter."
     )
+    brightness_aux: bool = Field(default=True, description="Whether brightness is for the auxiliary images too.")
     crop_flip: float = Field(
         default=0.5, ge=0, le=1, description="Probability that the template is mirrored by itself; so for the search."
     )
@@ -82,6 +90,16 @@ def jitter_box(box: NDArray[np.float64], rng: np.random.Generator, jitter: Jitte
     scale, shift = (jitter.hard_scale, jitter.hard_centre) if hard else (jitter.scale, jitter.centre)
     size = box[2:] * np.exp(scale * rng.standard_normal(2))
     centre = box[:2] + box[2:] / 2 + shift * np.sqrt(size.prod()) * (rng.random(2) - 0.5)
+    return np.concatenate([centre - size / 2, size])
+
+
+def stray(box: NDArray[np.float64], rng: np.random.Generator, jitter: Jitter) -> NDArray[np.float64]:
+    """The (4,) `xywh` box that a dynamic template is cut around: in tracking it is a prediction, not the truth.
+
+    Uniform shifts and changes of size (ours; docs/specs/tpf.md, section 5.1).
+    """
+    size = box[2:] * (1 + jitter.dynamic_scale * rng.uniform(-1, 1, 2))
+    centre = box[:2] + box[2:] / 2 + jitter.dynamic_centre * box[2:] * rng.uniform(-1, 1, 2)
     return np.concatenate([centre - size / 2, size])
 
 

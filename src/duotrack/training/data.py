@@ -15,6 +15,7 @@ from duotrack.datasets.stills import open_stills
 from duotrack.depth import Colours
 from duotrack.errors import InputError, nearest
 from duotrack.frames import Kind
+from duotrack.fusion.cache import FrameCache
 from duotrack.models.zoo import Geometry
 from duotrack.training.augmentation import Augmentation, Jitter
 from duotrack.training.pairs import PairDataset, Source
@@ -183,8 +184,15 @@ def hold_out(sources: list[Source], every: int) -> tuple[list[Source], list[Sour
     return train, held
 
 
-def training_pairs(sources: list[Source], settings: DataSettings, geometry: Geometry, seed: int) -> PairDataset:
-    """Pairs as the recipe wants them."""
+def training_pairs(
+    sources: list[Source],
+    settings: DataSettings,
+    geometry: Geometry,
+    seed: int,
+    *,
+    caches: tuple[FrameCache, ...] = (),
+) -> PairDataset:
+    """Pairs as the recipe wants them; in caches (`duotrack fuse --cache-as`) the layout names the dataset."""
     return PairDataset(
         sources,
         geometry=geometry,
@@ -193,6 +201,8 @@ def training_pairs(sources: list[Source], settings: DataSettings, geometry: Geom
         jitter=settings.jitter,
         augmentation=settings.augmentation,
         synthesis=settings.synthesis,
+        caches=caches,
+        cached_as=settings.layout,
     )
 
 
@@ -204,7 +214,7 @@ def validation_pairs(sources: list[Source], settings: DataSettings, geometry: Ge
         sources,
         geometry=geometry,
         seed=seed + 1,
-        sampling=settings.sampling,
+        sampling=settings.sampling.model_copy(update={"centred": False}),
         jitter=settings.jitter,
         augmentation=plain,
     )

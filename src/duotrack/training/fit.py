@@ -30,6 +30,7 @@ from duotrack.weights.read import read_checkpoint
 from duotrack.weights.report import load_weights
 from duotrack.weights.safetensor import save_weights
 from duotrack.weights.task import COLOURS_KEY, KEY
+from duotrack.weights.tpf import check_agreement
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,8 @@ def fit(
         _train(run, net, groups)
     else:
         state = AtomicCheckpoints().load_checkpoint(run.checkpoint)["state_dict"]
-        net.load_state_dict({key.removeprefix("net."): value for key, value in state.items()})
+        ours = {key: value for key, value in state.items() if key.startswith("net.")}
+        net.load_state_dict({key.removeprefix("net."): value for key, value in ours.items()})
     weights = out / "weights.safetensors"
     if first:
         write_weights(net, weights, recipe)
@@ -121,10 +123,11 @@ def fit(
 
 def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
     recipe, geometry = run.recipe, model_spec(run.recipe.model.name).geometry
+    method = method_of(recipe.model.name)
     module = make_module(recipe, net, groups, run.plan, devices=run.devices)
     loader = partial(make_loader, workers=recipe.workers, pin=run.accelerator == "cuda")
     share: dict[str, Any] = {"batch_size": recipe.batch_size, "rank": _rank(), "world": run.devices}
-    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed)
+    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed, caches=method.caches(recipe.method))
     checks = None
     if run.held_out is not None:
         held = validation_pairs(run.held_out, recipe.data, geometry, recipe.seed)
@@ -162,6 +165,7 @@ def make_module(recipe: Recipe, net: nn.Module, groups: list[Group], plan: Plan,
         recipe=recipe,
         plan=plan,
         devices=devices,
+        memory=method.memory(recipe.method),
     )
 
 
@@ -196,6 +200,7 @@ def build_network(recipe: Recipe, *, load: bool = True) -> nn.Module:
                 f"{settings.weights} holds {checkpoint.kind} weights, a start for training; this recipe continues a "
                 f"trained {settings.name}, for example the weights of its stage 1"
             )
+        check_agreement(net, checkpoint.metadata)
         load_weights(net, fitted.tensors, allow_missing=fitted.keeps)
     return net
 

@@ -20,15 +20,23 @@ def focal_loss(score: Tensor, target: Tensor) -> Tensor:
     Returns:
         A scalar: -(positive + negative terms) / number of positives, undivided where there are none.
     """
+    return _focal_terms(score, target).sum() / (target == 1).sum().clamp(min=1)
+
+
+def _focal_terms(score: Tensor, target: Tensor) -> Tensor:
     score = score.float().clamp(min=1e-12)
-    positive = target == 1
     hit = score.log() * (1 - score) ** 2
     miss = (1 - score).clamp(min=1e-12).log() * score**2 * (1 - target) ** 4
-    return -torch.where(positive, hit, miss).sum() / positive.sum().clamp(min=1)
+    return -torch.where(target == 1, hit, miss)
 
 
 def giou_loss(pred: Tensor, truth: Tensor) -> Tensor:
-    """Mean of 1 - GIoU over (B, 4) `xyxy` boxes.
+    """Mean of 1 - GIoU over (B, 4) `xyxy` boxes; see `giou_terms`."""
+    return giou_terms(pred, truth).mean()
+
+
+def giou_terms(pred: Tensor, truth: Tensor) -> Tensor:
+    """1 - GIoU of each pair of (B, 4) `xyxy` boxes, (B,).
 
     A pair for which GIoU does not exist (a negative side, no hull) counts 0 and passes no gradient, so that one broken
     box cannot poison a batch.
@@ -41,7 +49,7 @@ def giou_loss(pred: Tensor, truth: Tensor) -> Tensor:
     sound = sound & (union > 0) & (hull > 0)
     union, hull = torch.where(sound, union, 1.0), torch.where(sound, hull, 1.0)  # a NaN must not enter the gradient
     giou = intersection / union - (hull - union) / hull
-    return torch.where(sound, 1 - giou, 0.0).mean()
+    return torch.where(sound, 1 - giou, 0.0)
 
 
 def decode(maps: HeadMaps) -> Tensor:
@@ -83,3 +91,15 @@ def task_loss(
     focal = focal_loss(maps.score_map.squeeze(1), target)
     total = giou_weight * giou + l1_weight * l1 + focal_weight * focal
     return TaskLoss(total, giou, l1, focal, iou_xyxy(pred, truth).detach(), pred_boxes)
+
+
+def sample_losses(
+    maps: HeadMaps, boxes: Tensor, *, giou_weight: float = 2.0, l1_weight: float = 5.0, focal_weight: float = 1.0
+) -> Tensor:
+    """As `task_loss`, but (B,), each sample's by itself: its focal term is over its own positives only."""
+    target = heatmaps(boxes, maps.score_map.shape[-1])
+    pred, truth = cxcywh_to_xyxy(decode(maps)), xywh_to_xyxy(boxes.float()).clamp(0, 1)
+    focal = _focal_terms(maps.score_map.squeeze(1), target).sum(dim=(1, 2))
+    focal = focal / (target == 1).sum(dim=(1, 2)).clamp(min=1)
+    l1 = (pred - truth).abs().mean(dim=1)
+    return giou_weight * giou_terms(pred, truth) + l1_weight * l1 + focal_weight * focal

@@ -27,6 +27,7 @@ class TrackerModule(pl.LightningModule):
         recipe: optimiser, schedule, seed and frozen mode are read from it.
         plan: batches and optimiser steps of the run.
         devices: processes that train together.
+        memory: what the method keeps from step to step; goes into checkpoints and to `step`.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class TrackerModule(pl.LightningModule):
         recipe: Recipe,
         plan: Plan,
         devices: int = 1,
+        memory: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.net = net
+        self.memory = memory
         self.parts: dict[str, Tensor] = {}
         self._groups = groups
         self._step = step
@@ -70,7 +73,8 @@ class TrackerModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss that is optimised; its parts stay in `parts` for the log."""
-        losses = self._step(self.net, batch, epoch=batch_idx / self._plan.batches_per_epoch)
+        kept = {} if self.memory is None else {"memory": self.memory}
+        losses = self._step(self.net, batch, epoch=batch_idx / self._plan.batches_per_epoch, **kept)
         self.parts = losses.parts
         self._batches = batch_idx + 1
         return losses.total

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -79,9 +80,22 @@ def make_optimiser(groups: list[Group], settings: OptimiserSettings, *, fused: b
     which would have to be undone before gradients are clipped.
     """
     trained = [{"params": g.parameters, "lr": g.learning_rate} for g in groups if g.trains and g.parameters]
+    if settings.decayed == "matrices":
+        trained = [part for group in trained for part in _by_decay(group)]
     return torch.optim.AdamW(
         trained, betas=settings.betas, eps=settings.epsilon, weight_decay=settings.weight_decay, fused=fused
     )
+
+
+def _by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A parameter group as up to two: what decays, and vectors and parameters with a mark `no_decay`, which do not."""
+    still = [p for p in group["params"] if p.ndim < 2 or getattr(p, "no_decay", False)]
+    apart = {id(p) for p in still}
+    parts = [
+        {**group, "params": [p for p in group["params"] if id(p) not in apart]},
+        {**group, "params": still, "weight_decay": 0.0},
+    ]
+    return [part for part in parts if part["params"]]
 
 
 def schedule_factor(settings: ScheduleSettings, *, steps: int, steps_per_epoch: float) -> Callable[[int], float]:

@@ -7,38 +7,24 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from duotrack.datasets.sequence import Sequence
 from duotrack.errors import InputError
-from duotrack.frames import MODALITIES, FramePair, Image, Modality
+from duotrack.frames import FramePair
+from duotrack.fusion.cache import FrameCache
 from duotrack.models.zoo import Geometry
-from duotrack.tracking.crop import Crop, box_in_crop, crop_square
-from duotrack.training.augmentation import (
-    Augmentation,
-    Jitter,
-    damage,
-    draw_light,
-    draw_lost,
-    finish,
-    jitter_box,
-    mirror,
-    mirror_crop_box,
-    mirror_frame_box,
-    to_grey,
-)
-from duotrack.training.sampling import Sampling, draw_frames, is_eligible, sample_rng
+from duotrack.training.assemble import Look, Making, assemble
+from duotrack.training.augmentation import Augmentation, Jitter
+from duotrack.training.sampling import Sampling, draw_dynamic, draw_frames, is_eligible, sample_rng
 from duotrack.training.stills import another_view, draw_region
-from duotrack.training.synthesis import Synthesis, draw_rendering, render
+from duotrack.training.synthesis import Synthesis
 
 log = logging.getLogger(__name__)
 
 MAX_DRAWS = 50
 """Draws for one pair before its data are called unusable."""
-
-Box = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +42,21 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
     An item is a dictionary of CPU tensors: `template` (2, 3, T, T) and `search` (2, 3, S, S) float32, normalised,
     in the order rgb, aux; `box` (4,) float32, the target's x, y, w, h over the side of the search crop; `present` (2,)
-    bool. A modality that is not present holds the other one's pixels.
+    bool. A modality that is not present holds the other one's pixels. Further entries:
+
+    * with `sampling.dynamic` `dynamic` (2, 3, T, T), a second template;
+    * with `caches` `fused_NAME` (K, 3, S, S) beside each of the crops above: what the experts made of it, normalised;
+    * with `sampling.centred` `frame`, a number for the search frame, and `centred_NAME`: crops that depend on that
+      frame alone, around its true box, with the first frame that shows the target as template; not for stills.
+
+    Args:
+        sources: what to draw from. geometry: of the crops. seed: of all draws.
+        sampling, jitter, augmentation, synthesis: how pairs are drawn and changed.
+        caches: frames that experts fused before, under the name `cached_as`.
 
     Raises:
-        InputError: no source, a ratio that is not positive, or a source without any usable sequence.
+        InputError: no source, a ratio that is not positive, a source without any usable sequence, or stills where
+            frames are to be looked up by their number.
     """
 
     def __init__(
@@ -72,15 +69,22 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         jitter: Jitter | None = None,
         augmentation: Augmentation | None = None,
         synthesis: Synthesis | None = None,
+        caches: tuple[FrameCache, ...] = (),
+        cached_as: str = "",
     ) -> None:
-        self.geometry, self.seed = geometry, seed
-        self.sampling, self.jitter = sampling or Sampling(), jitter or Jitter()
-        self.augmentation, self.synthesis = augmentation or Augmentation(), synthesis or Synthesis()
+        self.seed, self.sampling = seed, sampling or Sampling()
+        self.making = Making(geometry, jitter or Jitter(), augmentation or Augmentation(), synthesis or Synthesis())
+        self.caches, self.cached_as = caches, cached_as
         self.sources = [_usable(source, self.sampling) for source in sources]
         if not sources or any(source.ratio <= 0 for source in sources):
             raise InputError(
                 f"dataset ratios {[s.ratio for s in sources]}: give at least one dataset, each with a ratio above 0"
             )
+        if (caches or self.sampling.centred) and any(source.kind == "stills" for source in sources):
+            what = "fused frames from a cache" if caches else "data.sampling.centred"
+            raise InputError(f"{what}: stills have no frames that could be looked up; leave --stills out")
+        lengths = [len(sequence) for source in self.sources for sequence in source.sequences]
+        self.first_numbers = np.concatenate([[0], np.cumsum(lengths)])
         ratios = np.array([source.ratio for source in sources])
         self.ratios = ratios / ratios.sum()
         self.reported: set[str] = set()
@@ -105,20 +109,70 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
     def _draw(self, rng: np.random.Generator) -> dict[str, Tensor] | str:
         """One attempt: a pair, or why not."""
-        source = self.sources[int(rng.choice(len(self.sources), p=self.ratios))]
-        sequence = source.sequences[int(rng.integers(len(source.sequences)))]
+        place = int(rng.choice(len(self.sources), p=self.ratios))
+        source = self.sources[place]
+        index = int(rng.integers(len(source.sequences)))
+        sequence = source.sequences[index]
         if source.kind == "stills":
-            template = search = self._read(sequence, 0)
-            image = template.rgb if template.rgb is not None else template.aux
-            if image is None:
-                return f"{sequence.name}: cannot be read"
-            template_box = draw_region(image, rng)
-            search, search_box = another_view(template, template_box, rng)
-        else:
-            first, second = draw_frames(sequence.visible, rng, self.sampling)
-            template, search = self._read(sequence, first), self._read(sequence, second)
-            template_box, search_box = sequence.boxes[first], sequence.boxes[second]
-        return self._assemble(sequence.name, template, search, template_box, search_box, rng)
+            looks = self._views_of_still(sequence, rng)
+            return looks if isinstance(looks, str) else self._sample(sequence.name, looks, rng)
+        first, second = draw_frames(sequence.visible, rng, self.sampling)
+        looks = {"template": self._look(sequence, first), "search": self._look(sequence, second)}
+        if self.sampling.dynamic:
+            between = draw_dynamic(sequence.visible, second, rng, self.sampling)
+            looks |= {} if between is None else {"dynamic": self._look(sequence, between)}
+        sample = self._sample(sequence.name, looks, rng)
+        if isinstance(sample, str) or not self.sampling.centred:
+            return sample
+        plain = self._centred(sequence, looks["search"])
+        if isinstance(plain, str):
+            return plain
+        before = sum(len(other.sequences) for other in self.sources[:place])
+        return sample | plain | {"frame": torch.tensor(int(self.first_numbers[before + index]) + second)}
+
+    def _sample(self, name: str, looks: dict[str, Look], rng: np.random.Generator) -> dict[str, Tensor] | str:
+        sample = assemble(name, looks, rng, self.making)
+        if isinstance(sample, str) or not self.sampling.dynamic or "dynamic" in looks:
+            return sample
+        same = {key.replace("template", "dynamic"): value for key, value in sample.items() if "template" in key}
+        return sample | same
+
+    def _centred(self, sequence: Sequence, search: Look) -> dict[str, Tensor] | str:
+        """Crops that depend on the search frame alone."""
+        first = self._look(sequence, int(np.flatnonzero(sequence.visible)[0]))
+        plain = Making(
+            self.making.geometry,
+            Jitter(centre=0, scale=0),
+            Augmentation(grey=0, flip=0, brightness=0, crop_flip=0),
+            Synthesis(probability=0),
+        )
+        nothing_by_chance = np.random.default_rng(0)
+        sample = assemble(sequence.name, {"template": first, "search": search}, nothing_by_chance, plain)
+        return sample if isinstance(sample, str) else {f"centred_{key}": value for key, value in sample.items()}
+
+    def _views_of_still(self, sequence: Sequence, rng: np.random.Generator) -> dict[str, Look] | str:
+        frame = self._read(sequence, 0)
+        image = frame.rgb if frame.rgb is not None else frame.aux
+        if image is None:
+            return f"{sequence.name}: cannot be read"
+        box = draw_region(image, rng)
+        looks = {"template": Look(frame, box), "search": Look(*another_view(frame, box, rng))}
+        if self.sampling.dynamic and rng.random() >= self.sampling.dynamic_initial:
+            looks["dynamic"] = Look(*another_view(frame, box, rng))
+        return looks
+
+    def _look(self, sequence: Sequence, index: int) -> Look:
+        pair = self._read(sequence, index)
+        image = pair.rgb if pair.rgb is not None else pair.aux
+        fused = (
+            ()
+            if image is None
+            else tuple(
+                cache.read(self.cached_as, sequence.name, index, size=(image.shape[1], image.shape[0]))
+                for cache in self.caches
+            )
+        )
+        return Look(pair, sequence.boxes[index], fused)
 
     def _read(self, sequence: Sequence, index: int) -> FramePair:
         pair = sequence.read(index)
@@ -131,79 +185,6 @@ class PairDataset(Dataset[dict[str, Tensor]]):
                 f"{sequence.name}, frame {index}: the modalities are {sizes}; training needs aligned frames of one size"
             )
         return pair
-
-    def _assemble(
-        self,
-        name: str,
-        template: FramePair,
-        search: FramePair,
-        template_box: Box,
-        search_box: Box,
-        rng: np.random.Generator,
-    ) -> dict[str, Tensor] | str:
-        present = [m for m in template.available if m in search.available]
-        if not present:
-            return f"{name}: no modality can be read in both frames"
-        lost = draw_lost(rng, self.augmentation) if len(present) == 2 else None
-        absent = self.augmentation.drop_as == "absent"
-        present = [modality for modality in present if modality != lost or not absent]
-        templates = [getattr(template, modality) for modality in present]
-        searches = [getattr(search, modality) for modality in present]
-        if rng.random() < self.augmentation.grey:
-            turns = [modality == "rgb" or self.augmentation.grey_aux for modality in present]
-            templates, searches = (
-                [to_grey(image) if grey else image for image, grey in zip(images, turns, strict=True)]
-                for images in (templates, searches)
-            )
-        if rng.random() < self.augmentation.flip:
-            template_box = mirror_frame_box(template_box, templates[0].shape[1])
-            search_box = mirror_frame_box(search_box, searches[0].shape[1])
-            templates, searches = [mirror(i) for i in templates], [mirror(i) for i in searches]
-        around = jitter_box(search_box, rng, self.jitter)
-        shape = self.geometry
-        template_crops = [
-            crop_square(i, template_box, shape.template_factor, shape.template_size, padding=True) for i in templates
-        ]
-        search_crops = [crop_square(i, around, shape.search_factor, shape.search_size, padding=True) for i in searches]
-        if _only_padding(template_crops[0], shape.stride) or _only_padding(search_crops[0], shape.stride):
-            return f"{name}: a crop lies outside the frame"
-        boxes = (
-            box_in_crop(template_box, template_box, template_crops[0].resize_factor, shape.template_size),
-            box_in_crop(search_box, around, search_crops[0].resize_factor, shape.search_size),
-        )
-        groups = [[c.image for c in template_crops], [c.image for c in search_crops]]
-        if lost is not None and not absent:
-            search_group, place = groups[1], present.index(lost)
-            dark = np.zeros_like(search_group[place])
-            search_group[place] = dark if self.augmentation.drop_as == "zeros" else search_group[1 - place]
-        masks = (_padding(template_crops[0]), _padding(search_crops[0]))
-        if len(present) == 1 and lost is None and rng.random() < self.synthesis.probability:
-            other = MODALITIES[1 - MODALITIES.index(present[0])]
-            rendering = draw_rendering(rng, other)
-            for group, box, mask in zip(groups, boxes, masks, strict=True):
-                group.append(render(group[0], rendering, box=box, padding=mask, rng=rng))
-            present = [present[0], other]
-        template_tensor, _ = self._finish(groups[0], masks[0], boxes[0], present, rng)
-        search_tensor, box = self._finish(groups[1], masks[1], boxes[1], present, rng)
-        return {
-            "template": template_tensor,
-            "search": search_tensor,
-            "box": torch.from_numpy(box.astype(np.float32)),
-            "present": torch.tensor([modality in present for modality in MODALITIES]),
-        }
-
-    def _finish(
-        self, crops: list[Image], mask: NDArray[np.bool_], box: Box, present: list[Modality], rng: np.random.Generator
-    ) -> tuple[Tensor, Box]:
-        """(2, 3, S, S) of one group, and its box; a missing modality takes the other's pixels."""
-        light = draw_light(rng, self.augmentation)
-        stack = np.empty((2, 3, *crops[0].shape[:2]), np.float32)
-        for modality, crop in zip(present, crops, strict=True):
-            finish(damage(crop, mask, rng, self.augmentation), light, out=stack[MODALITIES.index(modality)])
-        if len(present) == 1:
-            there = MODALITIES.index(present[0])
-            stack[1 - there] = stack[there]
-        return torch.from_numpy(stack), mirror_crop_box(box) if light.mirrored else box
 
 
 def lacks_one(source: Source) -> bool:
@@ -225,13 +206,3 @@ def _usable(source: Source, sampling: Sampling) -> Source:
     if left:
         log.warning("%s: %d of %d sequences are too short to draw pairs from", source.name, left, len(source.sequences))
     return Source(source.name, usable, source.ratio, source.kind)
-
-
-def _padding(crop: Crop) -> NDArray[np.bool_]:
-    assert crop.padding is not None  # it was asked for
-    return crop.padding
-
-
-def _only_padding(crop: Crop, stride: int) -> bool:
-    """Whether nothing of the frame is left after nearest reduction to the token grid (section 3.4)."""
-    return bool(_padding(crop)[::stride, ::stride].all())

@@ -42,7 +42,10 @@ class OptimiserSettings(Settings):
     learning_rates: dict[str, float] = Field(
         description="part of a parameter's name -> learning rate; the first that fits counts, the rest is frozen"
     )
-    weight_decay: float = Field(default=1e-4, ge=0, description="decoupled weight decay, on every trained parameter")
+    weight_decay: float = Field(default=1e-4, ge=0, description="decoupled weight decay")
+    decayed: Literal["all", "matrices"] = Field(
+        default="all", description="what decays: all that trains, or neither biases, norms nor a scan's A and D"
+    )
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay rates of the two moments")
     epsilon: float = Field(default=1e-8, gt=0, description="added to the root of the second moment")
     clip: float = Field(default=0.1, ge=0, description="largest L2 norm of the whole gradient; 0 = no clipping")

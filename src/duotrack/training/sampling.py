@@ -32,6 +32,17 @@ class Sampling(BaseModel):
         default=5, ge=2, description="A sequence with fewer frames that show the target is never drawn."
     )
     min_frames: int = Field(default=20, ge=2, description="A sequence with fewer frames is never drawn.")
+    dynamic: bool = Field(default=False, description="Give a second template, for networks that take two.")
+    dynamic_within: int = Field(
+        default=20, ge=1, description="It comes from at most this many frames before the search frame."
+    )
+    dynamic_initial: float = Field(
+        default=0.1, ge=0, le=1, description="Share of samples whose second template is the first one, as at the start."
+    )
+    centred: bool = Field(
+        default=False,
+        description="Give crops of the search frame without jitter or changes of the picture as well (cached judging).",
+    )
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -63,3 +74,16 @@ def draw_frames(visible: NDArray[np.bool_], rng: np.random.Generator, sampling: 
         if len(later):
             return template, int(rng.choice(later))
         gap += sampling.gap_step
+
+
+def draw_dynamic(visible: NDArray[np.bool_], search: int, rng: np.random.Generator, sampling: Sampling) -> int | None:
+    """Frame number of a dynamic template for the search frame; None: the first template stands in its place, too.
+
+    A visible frame shortly before the search frame (ours; docs/specs/tpf.md, section 5.1); None for a share of the
+    samples, and where there is no such frame.
+    """
+    initial = rng.random() < sampling.dynamic_initial
+    near = np.flatnonzero(visible[max(search - sampling.dynamic_within, 0) : search])
+    if initial or len(near) == 0:
+        return None
+    return max(search - sampling.dynamic_within, 0) + int(rng.choice(near))

@@ -1,6 +1,6 @@
 """Drawing: boxes, states and captions on frames, two modalities side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -36,13 +36,33 @@ def draw_pair(pair: FramePair, results: Sequence[TrackResult], *, size: tuple[in
     `size` is (width, height) of the frames; a modality that is missing becomes a dark panel that says so, and why
     where the pair's notes ("aux: frozen, ...") do. Both dimensions of the (H, W, 3) uint8 RGB picture are even.
     """
-    factor = zoom_factor(size, len(sides))
     images = {"rgb": pair.rgb, "aux": pair.aux}
     notes = {side: [note for note in pair.notes if note.startswith((f"{side}: ", f"{side} "))] for side in sides}
     why = {side: "; ".join(note.partition(": ")[2] for note in said) for side, said in notes.items()}
-    panels = [draw_panel(images[side], results, size=size, factor=factor, title=side, note=why[side]) for side in sides]
+    return draw_row({side: images[side] for side in sides}, results, size=size, index=pair.index, why=why)
+
+
+def draw_row(
+    images: Mapping[str, Image | None],
+    results: Sequence[TrackResult],
+    *,
+    size: tuple[int, int],
+    index: int,
+    why: Mapping[str, str] | None = None,
+) -> Image:
+    """The pictures of frame `index` next to each other under their names, `why` one is missing; see `draw_pair`."""
+    factor, notes = zoom_factor(size, len(images)), why or {}
+    panels = [
+        draw_panel(image, results, size=size, factor=factor, title=name, note=notes.get(name, ""))
+        for name, image in images.items()
+    ]
     picture = np.concatenate(panels, axis=1)
-    _label(picture, f"frame {pair.index}", (0, picture.shape[0]), _unit(panels[0]), background=_BLACK, above=True)
+    _label(picture, f"frame {index}", (0, picture.shape[0]), _unit(panels[0]), background=_BLACK, above=True)
+    return even_sided(picture)
+
+
+def even_sided(picture: Image) -> Image:
+    """The picture with its last row and column repeated where its sides are odd: video needs even ones."""
     height, width = picture.shape[:2]
     return np.asarray(np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
 

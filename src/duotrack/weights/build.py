@@ -24,6 +24,7 @@ from duotrack.weights.convert import (
 from duotrack.weights.keymap import BEGINS_FROM, FITS, PATRACK_OWN, STARTING_POINTS, TEACHERS, Shape, shown
 from duotrack.weights.read import Checkpoint, read_checkpoint
 from duotrack.weights.report import load_weights, shapes_of
+from duotrack.weights.tpf import GATE, starting_tensors, stated_options
 
 _log = logging.getLogger(__name__)
 _HEADS = ("box_head.", "box_head_v.", "box_head_i.")
@@ -94,8 +95,7 @@ def build_from(
     saved = checkpoint.metadata.get("elimination") if own else None
     content_only = own and checkpoint.metadata.get("content_only") == "yes"
     options = _options(spec, elimination or saved, teachers=teachers, content_only=content_only)
-    if spec.method == "patrack" and checkpoint.kind == "duotrack":
-        options["routing"] = _routing(checkpoint.metadata.get("routing", "released"))
+    options |= saved_options(checkpoint, name)
     fitted = fit(checkpoint, name, teachers=teachers)
     if not fitted.trained:
         _log.warning(
@@ -125,6 +125,12 @@ def fit(checkpoint: Checkpoint, name: str, *, teachers: bool = False) -> Fitted:
     trained = kind not in STARTING_POINTS and checkpoint.metadata.get("trained") != "no" and not begins
     if model_spec(name).method == "ipl":
         return _fit_ipl(kind, tensors, begins=begins, trained=trained)
+    if model_spec(name).method == "tpf":
+        if begins or kind != "duotrack":
+            return Fitted(*starting_tensors(kind, tensors), trained)
+        options = stated_options(checkpoint.metadata)
+        gateless = options is not None and options.bottleneck is None  # stage 1 has no gate, stage 2 begins one
+        return Fitted(tensors, GATE if gateless else (), trained)
     if kind == "hiera":
         return Fitted(hiera_to_tiny(tensors, teachers=teachers), (*_HEADS, *_TINY_OWN), trained)
     if kind == "mae":
@@ -162,6 +168,23 @@ def _fit_ipl(kind: str, tensors: Mapping[str, Tensor], *, begins: bool, trained:
     return Fitted(with_copies(tensors, "backbone.patch_embed") if kind == "ipl" else tensors, (), trained)
 
 
+def saved_options(checkpoint: Checkpoint, name: str) -> dict[str, object]:
+    """What else the builder of model `name` must be told for these weights to fit.
+
+    Raises:
+        InputError: the file states something that is no such option.
+    """
+    spec = model_spec(name)
+    if checkpoint.kind != "duotrack":
+        return {}
+    if spec.method == "patrack":
+        return {"routing": _routing(checkpoint.metadata.get("routing", "released"))}
+    if spec.method != "tpf" or checkpoint.metadata.get("model") != name:
+        return {}
+    options = stated_options(checkpoint.metadata)
+    return {} if options is None else {"options": options}
+
+
 def model_for(checkpoint: Checkpoint) -> str:
     """The model that a checkpoint is for.
 
@@ -175,10 +198,10 @@ def model_for(checkpoint: Checkpoint) -> str:
     return {"hiera": "ckd-tiny", "ipl": "ipl-base", "patrack": "patrack-base"}.get(checkpoint.kind, "ckd-base")
 
 
-def model_shapes(name: str, *, teachers: bool = False) -> dict[str, Shape]:
-    """Every state-dict key of a model and its shape; takes no memory."""
+def model_shapes(name: str, *, teachers: bool = False, **options: object) -> dict[str, Shape]:
+    """Every state-dict key of a model and its shape, `options` as `saved_options` gives them; takes no memory."""
     spec = model_spec(name)
-    return shapes_of(build_on_meta(spec, **_options(spec, None, teachers=teachers)).state_dict())
+    return shapes_of(build_on_meta(spec, **_options(spec, None, teachers=teachers), **options).state_dict())
 
 
 def _routing(saved: str) -> str:

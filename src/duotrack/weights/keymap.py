@@ -19,9 +19,11 @@ FITS: Mapping[str, tuple[str, ...]] = {
     "patrack-base": ("duotrack", "patrack", "ostrack", "droptrack"),
     "ipl-base": ("duotrack", "ipl", "ostrack", "droptrack"),
     "ipl-tiny": ("duotrack", "hiera"),
+    "tpf-base": ("duotrack", "ostrack", "droptrack"),
+    "tpf-tiny": ("duotrack", "hiera"),
 }
 """Model -> kinds of checkpoint that it can take."""
-BEGINS_FROM: Mapping[str, tuple[str, ...]] = {"ipl-tiny": ("ckd-tiny",)}
+BEGINS_FROM: Mapping[str, tuple[str, ...]] = {"ipl-tiny": ("ckd-tiny",), "tpf-tiny": ("ckd-tiny",)}
 """Model -> models whose duotrack weights it can begin its training from."""
 STARTING_POINTS = ("ostrack", "droptrack", "mae", "hiera")
 """Kinds that initialise a network but do not make it a trained RGB-X tracker."""

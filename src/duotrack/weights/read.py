@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -92,18 +93,29 @@ def read_checkpoint(path: str | Path, *, teachers: bool = True) -> Checkpoint:
 
 
 def _open(path: Path) -> _Opened:
-    """Recognise the container by its first bytes."""
+    kind = container(path)
+    if kind == "safetensors":
+        shapes, metadata = open_safetensors(path)
+        return _Opened(shapes, metadata, kind, [], lambda names: read_safetensors(path, names))
+    return _open_pickled(path, legacy=kind == "stream")
+
+
+def container(path: Path) -> Literal["zip", "stream", "safetensors"]:
+    """What a checkpoint is packed in, by its first bytes.
+
+    Raises:
+        DamagedError: nothing that is known; says what it looks like.
+    """
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
         raise DamagedError("the file is empty")
     if head.startswith(b"PK"):
-        return _open_pickled(path, legacy=False)
+        return "zip"
     if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        return _open_pickled(path, legacy=True)
+        return "stream"
     if head[8:9] == b"{":
-        shapes, metadata = open_safetensors(path)
-        return _Opened(shapes, metadata, "safetensors", [], lambda names: read_safetensors(path, names))
+        return "safetensors"
     if head.lstrip()[:1] == b"<":
         raise DamagedError("it is a web page, not a checkpoint (a download that asked for a confirmation?)")
     if head.startswith(b"version https://git-lfs"):

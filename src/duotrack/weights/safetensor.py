@@ -16,6 +16,7 @@ from duotrack.files import atomic_path
 from duotrack.weights.described import DamagedError
 from duotrack.weights.keymap import TEACHERS
 from duotrack.weights.pickled import Place, read_place
+from duotrack.weights.tpf import carried
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _CODES = {
@@ -106,6 +107,7 @@ def save_weights(
         own["content_only"] = "yes"
     if hasattr(weights, "routing"):
         own["routing"] = str(weights.routing)
+    own |= carried(weights)
     metadata = {**(extra or {}), **own, "form": form, "dtype": dtype}
     with atomic_path(path) as temporary:
         try:
