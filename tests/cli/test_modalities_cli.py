@@ -202,6 +202,12 @@ REFUSED = {
     "another length": ("short", ("--modality", "event"), True, "rgb has 5 frames and aux 4; cut them to the same"),
     "16-bit events": ("depth", ("--modality", "event"), True, "aux depth: pixels have 16 bits; event frames are"),
     "modality": ("depth", ("--modality", "dept"), True, "modality 'dept' is not one of thermal, depth, event; did you"),
+    "colours of what is no depth": (
+        "event",
+        ("--modality", "event", "--depth-colours", "rgb"),
+        True,
+        "--depth-colours rgb is for rendered depth, but auxiliary frames are event; leave it out",
+    ),
     "colours": ("depth", ("--depth-colours", "gbr"), True, "depth colours 'gbr' are neither bgr nor rgb"),
 }
 
