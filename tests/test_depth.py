@@ -74,9 +74,14 @@ def test_channel_order_is_the_map_own_unless_asked():
     bgr, rgb = colour_depth(depth), colour_depth(depth, colours="rgb")
     np.testing.assert_array_equal(bgr[:, :, ::-1], rgb)
     assert bgr[0, 0].tolist() == list(BLUE), "a hole is blue in the order that OpenCV gives"
-    assert colours_named("rgb") == "rgb"
+    assert colours_named("rgb", "depth") == "rgb"
+    assert [colours_named("bgr", kind) for kind in (None, "thermal", "depth", "event")] == ["bgr"] * 4
+    with pytest.raises(InputError, match="--depth-colours rgb is for rendered depth, but auxiliary frames are event"):
+        colours_named("rgb", "event")
+    with pytest.raises(InputError, match="but there are no auxiliary frames; leave it out"):
+        colours_named("rgb", None)
     with pytest.raises(InputError, match="depth colours 'rbg' are neither bgr nor rgb; did you mean"):
-        colours_named("rbg")
+        colours_named("rbg", "depth")
 
 
 @settings(deadline=None, max_examples=60)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from duotrack.errors import first_few
+from duotrack.errors import first_few, nearest
 
 
 @pytest.mark.parametrize(
@@ -11,3 +11,9 @@ from duotrack.errors import first_few
 )
 def test_first_few(names: list[str], count: int, text: str) -> None:
     assert first_few(names, count) == text
+
+
+def test_a_long_list_of_names_is_cut() -> None:
+    assert nearest("zzz", ["b", "a"]) == "; known: a, b"
+    assert nearest("zzz", [f"n{i:03d}" for i in range(320)]).endswith("n029, ...")
+    assert nearest("n00", ["n001", "zzz"]) == "; did you mean 'n001'?"

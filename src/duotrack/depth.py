@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duotrack.errors import InputError, nearest
-from duotrack.frames import Image
+from duotrack.frames import Image, Kind
 
 Colours = Literal["bgr", "rgb"]
 """Order of the colour map's channels. `bgr` is what published RGB-D checkpoints were trained with: OpenCV hands its
@@ -22,14 +22,17 @@ NOTHING = "nothing was measured (all zero), the frame counts as missing"
 _RAW = "depth comes as 16-bit integers in millimetres"
 
 
-def colours_named(name: str) -> Colours:
-    """The order of that name.
+def colours_named(name: str, kind: Kind | None) -> Colours:
+    """The order of that name, for auxiliary frames of that kind.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it turns the colours of frames that are no depth.
     """
     for colours in COLOURS:
         if colours == name:
+            if kind != "depth" and colours != "bgr":
+                frames = f"auxiliary frames are {kind}" if kind else "there are no auxiliary frames"
+                raise InputError(f"--depth-colours {colours} is for rendered depth, but {frames}; leave it out")
             return colours
     raise InputError(f"depth colours {name!r} are neither bgr nor rgb{nearest(name, list(COLOURS))}")
 

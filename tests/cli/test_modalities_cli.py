@@ -106,6 +106,38 @@ def test_visevent_from_frames_to_rates(weights, tmp_path):
     assert set(scored["attributes"]) <= {f"A{i:02d}" for i in range(1, 18)}
 
 
+def test_a_sequence_that_begins_without_its_target(weights, tmp_path, caplog):
+    name = "00141_tank_outdoor2"
+    folder = write_event(tmp_path / "data", name, FRAMES, absent=(0, 1))
+    boxes = (folder / "groundtruth.txt").read_text().splitlines()
+    boxes[:2] = ["0,0,0,0"] * 2  # nothing to begin with
+    (folder / "groundtruth.txt").write_text("\n".join(boxes))
+    done = evaluate("visevent", tmp_path / "data", tmp_path / "out", weights["event"], "--sequences", name, "--json")
+    assert done.exit_code == 0, (done.stderr, done.exception)
+    assert f"{name} (2 frames)" in caplog.text
+    results = tmp_path / "out" / "ckd-tiny" / "visevent"
+    rows = [[float(x) for x in row.split(",")] for row in (results / f"{name}.txt").read_text().splitlines()]
+    assert rows[:3] == [[float(x) for x in boxes[2].split(",")]] * 3, "rows keep the numbers of their frames"
+    assert len(rows) == len((results / f"{name}_time.txt").read_text().splitlines()) == FRAMES
+    scores = [float(line) for line in (results / f"{name}_confidence.value").read_text().splitlines()]
+    assert scores[:3] == [0, 0, 1]
+    assert json.loads(done.stdout)["counts"]["absent"] == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [(["1"], "1 labels for 3 boxes"), (["1", "7", "1"], "row 2: got 7, a label is 0 (absent) or 1")],
+)
+def test_labels_that_are_none(weights, tmp_path, labels, words):
+    name = "00141_tank_outdoor2"
+    folder = write_event(tmp_path / "data", name, 3)
+    (folder / "absent_label.txt").write_text("\n".join(labels))
+    done = evaluate("visevent", tmp_path / "data", tmp_path / "out", weights["event"], "--sequences", name)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_event_frames_that_are_not_there_are_counted(weights, tmp_path, caplog):
     name = "00141_tank_outdoor2"
     write_event(tmp_path / "data", name, FRAMES, left_out=2)
@@ -202,6 +234,12 @@ REFUSED = {
     "another length": ("short", ("--modality", "event"), True, "rgb has 5 frames and aux 4; cut them to the same"),
     "16-bit events": ("depth", ("--modality", "event"), True, "aux depth: pixels have 16 bits; event frames are"),
     "modality": ("depth", ("--modality", "dept"), True, "modality 'dept' is not one of thermal, depth, event; did you"),
+    "colours of what is no depth": (
+        "event",
+        ("--modality", "event", "--depth-colours", "rgb"),
+        True,
+        "--depth-colours rgb is for rendered depth, but auxiliary frames are event; leave it out",
+    ),
     "colours": ("depth", ("--depth-colours", "gbr"), True, "depth colours 'gbr' are neither bgr nor rgb"),
 }
 

@@ -146,6 +146,8 @@ def test_every_option_reaches_the_command(tmp_path):
         (["--write-workspace", "ws", "--stack", "s", "--sequences", "gone"], "no such folder"),
         (["--write-workspace", "ws", "--stack", "s", "--name", "a b"], "letters, digits, hyphens and underscores"),
         (["--device", "tpu", "--write-workspace", "ws", "--stack", "s"], "no device is called 'tpu'"),
+        (["--elimination", "cee", "--write-workspace", "ws", "--stack", "s"], "knows no elimination 'cee'"),
+        (["--channels", "color", "--depth-colours", "rgb"], "but there are no auxiliary frames; leave it out"),
         (["--precision", "fp8", "--write-workspace", "ws", "--stack", "s"], "no precision is called 'fp8'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -163,6 +163,12 @@ def test_a_patrack_checkpoint_is_given_its_task(tmp_path: Path) -> None:
     assert stated_kind(out) == "depth"
     assert run("convert", out, again, "--dtype", "bf16").exit_code == 0
     assert stated_kind(again) == "depth"
+    for made in (out, again):  # the order of the colours that it saw
+        assert read_checkpoint(made).metadata["depth_colours"] == "bgr"
+    relabelled = run("convert", out, again, "--force", "--modality", "event")
+    assert relabelled.exit_code == 2
+    assert "says that it was trained on RGB and depth, not event; leave --modality out" in relabelled.stderr
+    assert stated_kind(again) == "depth"
     refused = run("convert", path, out, "--force", "--modality", "deep")
     assert refused.exit_code == 2
     assert "did you mean 'depth'" in refused.stderr

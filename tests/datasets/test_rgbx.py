@@ -171,3 +171,22 @@ def test_check_of_events_counts_both_folders(tmp_path: Path) -> None:
     assert wrong
     assert "vis_imgs/ 5 images, event_imgs/ 3 images" in detail
     assert box(0)[2] > 5
+
+
+def test_check_begins_where_the_labels_do(tmp_path: Path) -> None:
+    name = "00141_tank_outdoor2"
+    folder = write_event(tmp_path, name, 5, absent=(0,))
+    boxes = (folder / "groundtruth.txt").read_text().splitlines()
+    (folder / "groundtruth.txt").write_text("\n".join(["0,0,0,0", *boxes[1:]]))
+    check = check_benchmark(benchmark("visevent"), tmp_path, names=[name])
+    assert check.clean, "the first box is not the one that a tracker starts with"
+    assert found(check)["absent"] == (False, "1 of 5 boxes have no size")
+    (folder / "absent_label.txt").write_text("1\n" * 5)
+    assert (
+        "cannot start a tracker: 0,0,0,0"
+        in found(check_benchmark(benchmark("visevent"), tmp_path, names=[name]))["boxes"][1]
+    )
+    (folder / "absent_label.txt").write_text("1\n2\n" + "1\n" * 3)
+    wrong, detail = found(check_benchmark(benchmark("visevent"), tmp_path, names=[name]))["labels"]
+    assert wrong
+    assert detail.endswith("row 2: got 2, a label is 0 (absent) or 1")

@@ -25,6 +25,7 @@ from duotrack.training.pairs import Source
 from duotrack.training.recipe import Recipe, load_recipe
 from duotrack.training.step import check
 from duotrack.weights.task import stated_kind
+from reference import manifest
 from sequences import box, scene, write_sequence
 
 TASKS = ("thermal", "depth", "event")
@@ -226,3 +227,16 @@ def test_a_recipe_wants_a_checkpoint_and_full_grids() -> None:
         build_network(eliminating)
     with pytest.raises(InputError, match=r"method\.routing"):
         load_recipe("patrack-depth", ["method.routing=sideways"])
+
+
+@pytest.mark.parametrize(("routing", "said"), [("released", 0), ("published", 1)])
+def test_weights_that_were_wired_another_way_are_warned_of(
+    routing: str, said: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shapes = manifest("patrack_state_dict")
+    count, weight = torch.zeros((), dtype=torch.int64), torch.zeros(())
+    net = {key: (count if key.endswith("tracked") else weight).expand(shape) for key, shape in shapes.items()}
+    torch.save({"net": net}, tmp_path / "PATrack.pth.tar")
+    start = f"model.weights={tmp_path / 'PATrack.pth.tar'}"
+    assert build_network(load_recipe("patrack-depth", [start, f"method.routing={routing}"])).routing == routing
+    assert caplog.text.count("was trained with routing released, this run has published") == said

@@ -103,7 +103,7 @@ def evaluate(
     check_weights(model, weights)
     policy = missing_policy(missing or DEFAULT_POLICY)
     tracker = _plain_name(name or model)
-    colours = colours_named(depth_colours)
+    colours = colours_named(depth_colours, which.modality)
     wanted = [part for entry in sequences for part in entry.split(",") if part] if sequences else None
     if wanted == []:
         raise InputError("--sequences names none; leave it out for all of them")

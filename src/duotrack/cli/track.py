@@ -140,7 +140,8 @@ def track(
     from duotrack.tracking.missing import DEFAULT_POLICY
     from duotrack.video import open_source
 
-    kind, colours = kind_named(modality), colours_named(depth_colours)
+    kind = kind_named(modality)
+    colours = colours_named(depth_colours, kind)
     rows = None if mask is None else _read_mask(mask, mask_sequence)
     source = open_source(
         rgb,

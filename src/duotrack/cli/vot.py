@@ -70,14 +70,15 @@ def vot(
     """
     from duotrack.depth import colours_named
     from duotrack.evaluation.run import check_weights
-    from duotrack.models.zoo import model_spec
+    from duotrack.models.zoo import elimination_of, model_spec
     from duotrack.runtime.torch_backend import resolve_device
     from duotrack.tracking.vot import channels_named, import_trax, serve
     from duotrack.weights.task import settle_kind
 
     asked = channels_named(channels)
-    colours = colours_named(depth_colours)
     kind: Kind | None = "depth" if "depth" in asked else "thermal" if "ir" in asked else None
+    colours = colours_named(depth_colours, kind)
+    elimination_of(model_spec(model), elimination)
     check_weights(model, weights)
     resolve_device(device, precision)
     import_trax()

@@ -78,21 +78,17 @@ def convert(
     from duotrack.weights.build import build_from, fit, model_for
     from duotrack.weights.read import read_checkpoint
     from duotrack.weights.safetensor import DTYPES, save_weights
-    from duotrack.weights.task import COLOURS_KEY, KEY, stated_kind
+    from duotrack.weights.task import converted_task
 
     if dtype not in DTYPES:
         raise InputError(f"no dtype is called {dtype!r}{nearest(dtype, list(DTYPES))}")
+    kind = None if modality is None else kind_named(modality)
     checkpoint = read_checkpoint(file, teachers=teachers)
+    task = converted_task(file, checkpoint, kind)
     name = model or model_for(checkpoint)
     net = build_from(checkpoint, name, elimination=elimination, teachers=teachers)
     trained = fit(checkpoint, name, teachers=teachers).trained
-    kind = None if modality is None else kind_named(modality)
-    if kind is None and checkpoint.kind == "duotrack":
-        kind = stated_kind(file)
-    origin = {} if kind is None else {KEY: str(kind)}
-    if kind == "depth" and COLOURS_KEY in checkpoint.metadata:
-        origin[COLOURS_KEY] = checkpoint.metadata[COLOURS_KEY]
-    origin |= {"source": file.name, "source_kind": checkpoint.kind, "trained": "yes" if trained else "no"}
+    origin = {"source": file.name, "source_kind": checkpoint.kind, "trained": "yes" if trained else "no"}
     save_weights(
         out,
         net,
@@ -100,7 +96,7 @@ def convert(
         elimination=str(net.elimination),
         form="training" if teachers else "inference",
         dtype=dtype,
-        extra={**{f"source_{key}": value for key, value in checkpoint.metadata.items()}, **origin},
+        extra={**{f"source_{key}": value for key, value in checkpoint.metadata.items()}, **task, **origin},
     )
     typer.echo(f"{out}: {name}, {len(net.state_dict())} tensors, {dtype}, {out.stat().st_size / 1e6:.1f} MB")
     for line in checkpoint.ignored:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from duotrack.datasets.annotation import read_boxes
 from duotrack.datasets.benchmarks import Benchmark
 from duotrack.datasets.headers import read_header
-from duotrack.datasets.layouts import list_images
+from duotrack.datasets.layouts import Layout, list_images, read_labels
 from duotrack.datasets.sequence import read_picture
 from duotrack.depth import NOTHING
 from duotrack.errors import InputError, first_few
@@ -83,9 +83,7 @@ def check_sequence(which: Benchmark, root: Path, name: str, path: str, folder: P
             first = " with ".join(differing[0])
             say("names", f"{len(differing)} of {len(pairs)} pairs have two names, such as {first}", wrong=False)
     frames = min(counts.values(), default=0)
-    boxes = _look_at_boxes(
-        folder / which.layout.boxes, say, nan=which.layout.nan, size=next(iter(sizes.values()), None)
-    )
+    boxes = _look_at_boxes(folder, which.layout, say, size=next(iter(sizes.values()), None))
     rows = {which.layout.boxes: boxes, **_labels(which, root, name, path, say)}
     _compare_counts(counts, rows, which.layout.every, say)
     return Seen(frames, sum(counts.values()), findings)
@@ -165,18 +163,26 @@ def _is_even(image: Image) -> bool:
     return bool((image == image[0, 0]).all())
 
 
-def _look_at_boxes(path: Path, say: Say, *, nan: bool, size: Size | None) -> int | None:
+def _look_at_boxes(folder: Path, layout: Layout, say: Say, *, size: Size | None) -> int | None:
     """The number of rows, None where they cannot be read."""
+    path = folder / layout.boxes
     try:
-        boxes = read_boxes(path, nan=nan)
+        boxes = read_boxes(path, nan=layout.nan)
     except InputError as error:
         say("boxes", str(error))
         return None
+    present = None
+    if layout.present:
+        try:
+            present = read_labels(folder / layout.present, len(boxes))
+        except InputError as error:
+            say("labels", str(error))
+    start = 0 if present is None else int(present.argmax())
     good = np.asarray(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
-    if not good[0]:
-        say("boxes", f"the first box of {path.name} cannot start a tracker: {_row(boxes[0])}")
-    if not good[1:].all():
-        say("absent", f"{int((~good[1:]).sum())} of {len(boxes)} boxes have no size", wrong=False)
+    if not good[start]:
+        say("boxes", f"the first box of {path.name} cannot start a tracker: {_row(boxes[start])}")
+    if not (later := np.delete(good, start)).all():
+        say("absent", f"{int((~later).sum())} of {len(boxes)} boxes have no size", wrong=False)
     if size is not None:
         low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
         strange = (low >= size) | (high <= 0) | (boxes[:, 2:] > size)

@@ -164,6 +164,7 @@ def open_layout(
 _REMARKS = {
     "lengths": "have lists of different length, cut to the shortest",
     "partners": "have auxiliary frames that are not one for each visible frame; those that lack count as missing",
+    "late": "begin with frames that are labelled absent; tracking begins behind these",
 }
 
 
@@ -247,6 +248,7 @@ def _open(folder: Path, layout: Layout, depth_colours: Colours) -> tuple[Sequenc
     if len(set(lengths.values())) > 1:
         remarks["lengths"] = f"{folder.name} ({', '.join(f'{k} {v}' for k, v in lengths.items())})"
     cut = [None if side is None else side[:shortest] for side in (rgb, aux)]
+    labelled = read_labels(folder / layout.present, len(boxes)) if layout.present else None
     sequence = Sequence(
         folder.name,
         cut[0],
@@ -254,9 +256,11 @@ def _open(folder: Path, layout: Layout, depth_colours: Colours) -> tuple[Sequenc
         boxes[:shortest],
         kind=layout.kind,
         depth_colours=depth_colours,
-        labelled=_labelled(folder / layout.present, len(boxes), shortest) if layout.present else None,
+        labelled=None if labelled is None else labelled[:shortest],
         min_side=layout.min_side,
     )
+    if sequence.start:
+        remarks["late"] = f"{sequence.name} ({sequence.start} frames)"
     return sequence, remarks
 
 
@@ -272,13 +276,21 @@ def _partners(rgb: Frames, aux: Frames) -> tuple[Frames, int]:
     return Frames(aux.folder, tuple(by_stem.get(Path(name).stem, name) for name in rgb.names)), lacking
 
 
-def _labelled(path: Path, boxes: int, frames: int) -> NDArray[np.bool_] | None:
+def read_labels(path: Path, boxes: int) -> NDArray[np.bool_] | None:
+    """(boxes,) where a file of labels, 0 or 1 a row, calls the target present; None where there is no such file.
+
+    Raises:
+        InputError: not one 0 or 1 a box.
+    """
     if not path.is_file():
         return None
     (rows,) = parse_rows([path.read_bytes()], [str(path)], widths=(1,), row="0 or 1")
-    if len(rows.values) != boxes or not np.isin(rows.values, (0, 1)).all():
+    if len(rows.values) != boxes:
         raise InputError(f"{path}: {len(rows.values)} labels for {boxes} boxes; it should be one 0 or 1 each")
-    return np.asarray(rows.values[:frames, 0] == 1)
+    odd = np.flatnonzero(~np.isin(rows.values[:, 0], (0, 1)))
+    if len(odd):
+        raise InputError(f"{path}, row {odd[0] + 1}: got {rows.values[odd[0], 0]:g}, a label is 0 (absent) or 1")
+    return np.asarray(rows.values[:, 0] == 1)
 
 
 def _spread(boxes: NDArray[np.float64], every: int, frames: int) -> NDArray[np.float64]:

@@ -62,6 +62,11 @@ class Sequence:
         large = (self.boxes[:, 2] > self.min_side) & (self.boxes[:, 3] > self.min_side)
         return large if self.labelled is None else large & self.labelled
 
+    @property
+    def start(self) -> int:
+        """Where tracking begins: the first frame labelled present (docs/specs/patrack.md, section 4)."""
+        return 0 if self.labelled is None else int(self.labelled.argmax())
+
     def __len__(self) -> int:
         """The number of frames."""
         return len(self.boxes)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,9 @@ def track_sequences(
 ) -> Iterator[Event]:
     """Track each sequence from its first box to its end.
 
-    A frame that cannot be read counts as missing and is noted. When a sequence ends, the next one takes its place.
+    Where labels call the target absent at first (`Sequence.start`) the earlier frames are not looked at: they get the
+    first box, score 0 and the mean time, so that rows and frames keep their numbers. A frame that cannot be read counts
+    as missing and is noted. When a sequence ends, the next one takes its place.
 
     Args:
         tracker: gives the network and settings; its own target is not touched.
@@ -112,7 +114,7 @@ class _Lane:
         self.started = False
         self._notes: list[str] = []
         self._read = read
-        self._pending = read(sequence, 0)
+        self._pending = read(sequence, sequence.start)
 
     @property
     def finished(self) -> bool:
@@ -137,7 +139,8 @@ class _Lane:
         try:
             if self.started:
                 return self.tracker.ask(pair.rgb, pair.aux)
-            self.results.append(self.tracker.init(pair.rgb, pair.aux, self.sequence.boxes[0]))
+            first = self.tracker.init(pair.rgb, pair.aux, self.sequence.boxes[pair.index])
+            self.results = [replace(first, score=0.0, state="lost", available=())] * pair.index + [first]
         except InputError as error:
             self.failure = f"frame {pair.index}: {error}"
         return None
@@ -145,7 +148,8 @@ class _Lane:
     def tracked(self) -> Tracked:
         boxes = np.stack([result.box for result in self.results])
         scores = np.array([result.score for result in self.results])
-        return Tracked(self.sequence.name, boxes, scores, np.array(self.seconds), tuple(self._notes))
+        before = [float(np.mean(self.seconds))] * self.sequence.start
+        return Tracked(self.sequence.name, boxes, scores, np.array(before + self.seconds), tuple(self._notes))
 
 
 def _direct(sequence: Sequence, index: int) -> Callable[[], FramePair]:

@@ -26,6 +26,7 @@ from duotrack.training.summary import say, summarise
 from duotrack.training.trainer import Device, choose_accelerator, make_trainer, quiet
 from duotrack.weights.build import fit as fit_keys
 from duotrack.weights.build import packaged_weights
+from duotrack.weights.keymap import shown
 from duotrack.weights.read import read_checkpoint
 from duotrack.weights.report import load_weights
 from duotrack.weights.safetensor import save_weights
@@ -201,6 +202,9 @@ def build_network(recipe: Recipe, *, load: bool = True) -> nn.Module:
                 f"trained {settings.name}, for example the weights of its stage 1"
             )
         check_agreement(net, checkpoint.metadata)
+        wired = "released" if checkpoint.kind == "patrack" else checkpoint.metadata.get("routing")
+        if wired is not None and wired != options.get("routing", wired):
+            log.warning("%s was trained with routing %s, this run has %s", source, shown(wired), options["routing"])
         load_weights(net, fitted.tensors, allow_missing=fitted.keeps)
     return net
 

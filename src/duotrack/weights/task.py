@@ -10,6 +10,7 @@ from duotrack.models.zoo import ModelSpec
 from duotrack.weights.build import packaged_weights
 from duotrack.weights.described import DamagedError
 from duotrack.weights.keymap import shown
+from duotrack.weights.read import Checkpoint
 from duotrack.weights.safetensor import open_safetensors
 
 _log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def settle_kind(spec: ModelSpec, weights: str | Path | None, wanted: Kind | None
     elif stated is not None and stated != kind:
         raise InputError(
             f"{path} was trained on RGB and {stated}, the auxiliary frames are {kind}; give weights for {kind}, "
-            f"or say --modality {stated} if that is what the frames show"
+            f"or say --modality {stated} (in `vot`: --channels) if that is what the frames show"
         )
     trained = None if path is None else _metadata(path).get(COLOURS_KEY)
     if kind == "depth" and trained is not None and trained != colours:
@@ -64,6 +65,29 @@ def settle_kind(spec: ModelSpec, weights: str | Path | None, wanted: Kind | None
             f"say --depth-colours {shown(trained)}"
         )
     return kind
+
+
+def converted_task(path: Path, checkpoint: Checkpoint, wanted: Kind | None) -> dict[str, str]:
+    """The entries of the metadata with which the weights of `path` are written into a file of ours.
+
+    A published PATrack checkpoint that saw depth saw it in the order bgr, which is written too.
+
+    Args:
+        path: the file. checkpoint: what it holds.
+        wanted: what the caller says that it was trained on; None takes what the file says.
+
+    Raises:
+        InputError: a file of ours says something else.
+    """
+    stated = stated_kind(path) if checkpoint.kind == "duotrack" else None
+    if None not in (stated, wanted) and stated != wanted:
+        raise InputError(f"{path} says that it was trained on RGB and {stated}, not {wanted}; leave --modality out")
+    kind = wanted or stated
+    entries = {} if kind is None else {KEY: str(kind)}
+    colours = checkpoint.metadata.get(COLOURS_KEY) if checkpoint.kind == "duotrack" else "bgr"
+    if kind == "depth" and colours is not None:
+        entries[COLOURS_KEY] = colours
+    return entries
 
 
 def _metadata(path: Path) -> dict[str, str]:
