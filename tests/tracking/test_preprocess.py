@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from duotrack.tracking.preprocess import MEAN, STD, normalise, to_tensor
+from duotrack.models.statistics import MEAN, STD, normalise
+from duotrack.tracking.preprocess import to_tensor
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

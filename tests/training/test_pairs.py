@@ -12,8 +12,8 @@ import torch
 from duotrack.datasets.layouts import open_lasher
 from duotrack.datasets.stills import open_stills
 from duotrack.errors import InputError
+from duotrack.models.statistics import MEAN, STD
 from duotrack.models.zoo import Geometry
-from duotrack.tracking.preprocess import MEAN, STD
 from duotrack.training.augmentation import Augmentation, Jitter
 from duotrack.training.pairs import PairDataset, Source, lacks_one
 from duotrack.training.sampling import Sampling

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duotrack.datasets.fingerprint import fingerprint
-from duotrack.datasets.sequence import Frames, Sequence, read_image
+from duotrack.datasets.sequence import Frames, Sequence
 from duotrack.errors import InputError
 from duotrack.files import write_text
-from duotrack.frames import Image
+from duotrack.frames import FramePair, Image
 
 RECORD = "crops.json"
 """In each folder of a cache: how it was made, and the fingerprint of what it was made from."""
@@ -63,8 +63,11 @@ def build_cache(
         watch: is told each sequence's name, and whether it was made now.
 
     Raises:
-        InputError: `out` holds a cache made otherwise or from other data, or the modalities of a frame differ in size.
+        InputError: `out` holds a cache made otherwise or from other data, the modalities of a frame differ in size, or
+            the auxiliary frames show depth or events, which a cache in LasHeR's layout cannot say.
     """
+    if other := next((sequence.kind for sequence in sequences if sequence.kind != "thermal"), None):
+        raise InputError(f"crop caches are for RGB and thermal, this is {other}; train from the data set itself")
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for sequence in sequences:
             folder = Path(out) / sequence.name
@@ -102,7 +105,8 @@ def _frame(
     """
     box = sequence.boxes[index]
     visible = bool(sequence.visible[index])
-    images = [read_image(side[index]) if visible else None for side, _ in sides]
+    pair = sequence.read(index) if visible else None
+    images = [image for image, side in zip(_images(pair), (sequence.rgb, sequence.aux), strict=True) if side]
     shapes = {image.shape for image in images if image is not None}
     if len(shapes) > 1:
         raise InputError(
@@ -117,6 +121,10 @@ def _frame(
             data = encoded.tobytes()
         (place / f"{index:06d}.jpg").write_bytes(data)
     return kept
+
+
+def _images(pair: FramePair | None) -> tuple[Image | None, Image | None]:
+    return (None, None) if pair is None else (pair.rgb, pair.aux)
 
 
 def _keep(image: Image, box: NDArray[np.float64], settings: CropCache) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

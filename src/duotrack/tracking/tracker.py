@@ -49,7 +49,7 @@ class Question:
     `template` and `dynamic` (None: the first one again) are what the network remembers of them, else their images;
     `search` what it is shown for (rgb, aux): images as the network reads them, (1, 3, S, S) on its device, None where
     it is shown nothing; `resize_factor` of the search crops; `present` the modalities that the frame itself had;
-    `past` what the sensors have given up to this frame; `images` the frame itself, where it may have to give a template.
+    `past` what the sensors have given up to this frame; `images` the frame itself, where it may give a template.
     """
 
     template: Any

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from duotrack.frames import Image
+from duotrack.models.statistics import normalise
 from duotrack.tracking.crop import Square, crop_square, square_around
-from duotrack.tracking.preprocess import normalise, to_tensor
+from duotrack.tracking.preprocess import to_tensor
 
 
 def view(
