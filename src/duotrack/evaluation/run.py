@@ -17,7 +17,7 @@ from duotrack.evaluation.pool import track_in_pool
 from duotrack.evaluation.ranks import Ranks, shard
 from duotrack.evaluation.state import Identity, finished, noted, open_run, save
 from duotrack.models.zoo import model_spec
-from duotrack.runtime.torch_backend import resolve_device
+from duotrack.runtime.backends import backend_device, check_backend, facts_of
 from duotrack.tracking.batch import default_stack
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.tracker import Tracker
@@ -30,14 +30,16 @@ _READERS = 16
 class Setup:
     """What is run, and how.
 
-    `weights` None takes the package's; `batch` sequences advance together in each process; `workers` processes (CPU
-    only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files.
+    `weights` None takes the package's; `backend` and `precision` as in `load_tracker`; `batch` sequences advance
+    together in each process; `workers` processes (CPU only), 0 for one a core on the CPU and one on a GPU; `integers`
+    truncates the boxes in the files.
     """
 
     model: str
     weights: Path | None = None
     device: str = "auto"
-    precision: str = "fp32"
+    backend: str | None = None
+    precision: str | None = None
     elimination: str | None = None
     batch: int = 1
     workers: int = 0
@@ -141,7 +143,8 @@ def check_weights(model: str, weights: Path | None) -> str:
 def _prepare(setup: Setup, dataset: str, ranks: Ranks) -> tuple[Setup, Identity]:
     """Everything settled: a device of this rank's own, a number of workers, the weights, the elimination in effect."""
     weights = check_weights(setup.model, setup.weights)
-    device = resolve_device(setup.device, setup.precision)
+    backend, precision = check_backend(setup.backend, setup.precision, setup.weights)
+    device = backend_device(backend, setup.device, precision)
     if setup.batch < 1 or setup.workers < 0:
         raise InputError(f"batch {setup.batch} and workers {setup.workers}: at least 1 sequence and 0 workers")
     if device.type == "cuda":
@@ -151,13 +154,20 @@ def _prepare(setup: Setup, dataset: str, ranks: Ranks) -> tuple[Setup, Identity]
 
         if str(device) == "cuda" and ranks.world > 1:
             device = torch.device("cuda", ranks.local % torch.cuda.device_count())
-    settled = Setup(**{**vars(setup), "device": str(device), "workers": setup.workers or _cores(device.type, ranks)})
+    if precision is None:
+        assert setup.weights is not None, "only an export's precision is its own"
+        precision = facts_of(setup.weights).precision
+    workers = setup.workers or _cores(device.type, ranks)
+    settled = Setup(
+        **{**vars(setup), "device": str(device), "backend": backend, "precision": precision, "workers": workers}
+    )
     net = _load(settled)().net  # tells early whether the weights fit
     identity = Identity(
         model=setup.model,
         weights=weights,
         elimination=str(getattr(getattr(net, "net", net), "elimination", None)),
-        precision=setup.precision,
+        backend=backend,
+        precision=precision,
         device=device.type,
         stack=default_stack(device, setup.batch),
         integers=setup.integers,
@@ -181,6 +191,7 @@ def _load(setup: Setup) -> Callable[[], Tracker]:
         setup.model,
         weights=setup.weights,
         device=setup.device,
+        backend=setup.backend,
         precision=setup.precision,
         elimination=setup.elimination,
     )

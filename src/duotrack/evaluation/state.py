@@ -28,13 +28,14 @@ RUN_FILE = "run.json"
 class Identity:
     """What decides the boxes of a run, but for the data.
 
-    `weights` is the SHA-256 of the file; `elimination` the one in effect; `device` "cpu" or "cuda"; `stack` samples in
-    one forward of the network; `integers` whether rows are truncated.
+    `weights` is the SHA-256 of the file; `elimination`, `backend` and `precision` those in effect; `device` "cpu" or
+    "cuda"; `stack` samples in one forward of the network; `integers` whether rows are truncated.
     """
 
     model: str
     weights: str
     elimination: str
+    backend: str
     precision: str
     device: str
     stack: int
@@ -90,6 +91,7 @@ def _read(path: Path, identity: Identity) -> dict[str, str]:
         content = json.loads(path.read_text(encoding="utf-8"))
         sequences = {str(name): str(mark) for name, mark in content["sequences"].items()}
         made_with = dict(content["made_with"])
+        content.setdefault("backend", "torch")  # runs from before there were others
         old = {key: content[key] for key in asdict(identity)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

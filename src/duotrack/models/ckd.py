@@ -40,6 +40,14 @@ class Branch(Protocol):
         """Images to (B, template + search tokens, dim)."""
         ...
 
+    def embed_template(self, template: Tensor) -> Tensor:
+        """The template's part of `embed`: (B, template tokens, dim)."""
+        ...
+
+    def embed_search(self, search: Tensor) -> Tensor:
+        """The search region's part of `embed`: (B, search tokens, dim)."""
+        ...
+
 
 class CKD(nn.Module):
     """CKD network; `teachers=True` makes the training form.

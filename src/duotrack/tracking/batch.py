@@ -78,7 +78,7 @@ def _templates(questions: list[Question], side: int) -> Tensor:
     """A target that never had this modality's template is searched with the other's, as networks do by themselves."""
     own = [question.template[side] for question in questions]
     other = [question.template[1 - side] for question in questions]
-    return torch.cat([b if a is None else a for a, b in zip(own, other, strict=True)])  # type: ignore[misc]
+    return torch.cat([b if a is None else a for a, b in zip(own, other, strict=True)])
 
 
 def _searches(questions: list[Question], side: int) -> Tensor | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from duotrack.errors import InputError
 from duotrack.models.zoo import model_spec
-from duotrack.runtime.backends import backend_device, check_backend, is_export, open_export, open_network
+from duotrack.runtime.backends import backend_device, check_backend, facts_of, is_export, open_export, open_network
 from duotrack.runtime.graph_facts import BOTH
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.tracker import Tracker
@@ -73,6 +73,4 @@ def model_of(weights: str | Path | None, model: str | None) -> str:
         return model
     if weights is None or not is_export(weights):
         return "ckd-tiny"
-    from duotrack.runtime.backends import facts_of
-
     return facts_of(weights).model
