@@ -50,7 +50,9 @@ def write(folder: Path, side: str, special: dict[int, np.ndarray | None]) -> Pat
 def net(monkeypatch) -> ScriptedNet:
     scripted = ScriptedNet()
 
-    def load(name, *, weights, device, precision, elimination, modality, depth_colours, missing, **thresholds):
+    def load(
+        name, *, weights, device, precision, elimination, modality, depth_colours, missing, templates, **thresholds
+    ):
         rule = state_rule(**thresholds)
         return Tracker(scripted, geometry=GEOMETRY, missing=missing_policy(missing), rule=rule)
 

@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_said(given: Checkpoint, model: str, words: str) ->
 
 
 def test_there_is_no_form_with_teachers() -> None:
-    with pytest.raises(InputError, match="patrack-base has no form with teachers"):
+    with pytest.raises(InputError, match="patrack-base has no training form with teachers"):
         build_net("patrack-base", teachers=True)
 
 

@@ -23,15 +23,27 @@ def evaluate(
     dataset: Annotated[str, Option(help="Benchmark: gtot, rgbt210, rgbt234, lasher, ..., folder.")],
     root: Annotated[Path, Option(help="Where its sequences lie.")],
     out: Annotated[Path, Option(help="Results go to OUT/TRACKER/DATASET/SEQUENCE.txt; under a mask to DATASET-miss.")],
-    model: Annotated[str, Option(help="Model, see `duotrack models`.", rich_help_panel=_MODEL)] = "ckd-tiny",
+    model: Annotated[
+        str | None,
+        Option(help="Model, see `duotrack models`; default: ckd-tiny, or an export's own.", rich_help_panel=_MODEL),
+    ] = None,
     weights: Annotated[
         Path | None,
-        Option(help="safetensors or a published checkpoint; default: the package's.", rich_help_panel=_MODEL),
+        Option(
+            help="safetensors, a published checkpoint or an export (.onnx, .xml); default: the package's.",
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
     name: Annotated[
         str | None, Option(metavar="TRACKER", help="What to call it; default: the model.", rich_help_panel=_MODEL)
     ] = None,
-    precision: Annotated[str, Option(help="fp32, bf16 or fp16 (CUDA only).", rich_help_panel=_MODEL)] = "fp32",
+    backend: Annotated[
+        str | None, Option(help="torch, compiled, onnxruntime or openvino; default: torch.", rich_help_panel=_MODEL)
+    ] = None,
+    precision: Annotated[
+        str | None,
+        Option(help="fp32, bf16, fp16 or int8; default: fp32, or an export's own.", rich_help_panel=_MODEL),
+    ] = None,
     elimination: Annotated[
         str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel=_MODEL)
     ] = None,
@@ -91,6 +103,7 @@ def evaluate(
     from duotrack.evaluation.ranks import join_ranks
     from duotrack.evaluation.run import Setup, check_weights, run_benchmark
     from duotrack.frames import kind_named
+    from duotrack.tracking.load import model_of
     from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 
     which = showing(benchmark(dataset), None if modality is None else kind_named(modality))
@@ -99,6 +112,7 @@ def evaluate(
         which = with_mask(which)
     elif which.base:
         raise InputError(f"{which.name} needs --mask; make one with `duotrack data miss`, or evaluate {which.base}")
+    model = model_of(weights, model)
     rules = None if no_score else preset(protocol, which)
     check_weights(model, weights)
     policy = missing_policy(missing or DEFAULT_POLICY)
@@ -116,10 +130,11 @@ def evaluate(
         model=model,
         weights=weights,
         device=device,
+        backend=backend,
         precision=precision,
         elimination=elimination,
         templates=asked_for(template_policy, template_theta, template_window, template_interval, template_reuse),
-        batch=batch or _usual_batch(device, precision),
+        batch=batch or _usual_batch(device, backend, precision, weights),
         workers=workers,
         integers=integers,
         modality=which.modality,
@@ -174,10 +189,11 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def _usual_batch(device: str, precision: str) -> int:
-    from duotrack.runtime.torch_backend import resolve_device
+def _usual_batch(device: str, backend: str | None, precision: str | None, weights: Path | None) -> int:
+    from duotrack.runtime.backends import backend_device, check_backend
 
-    return 16 if resolve_device(device, precision).type == "cuda" else 1
+    settled, kind = check_backend(backend, precision, weights)
+    return 16 if backend_device(settled, device, kind).type == "cuda" else 1
 
 
 def _truths(which: "Benchmark", root: Path, names: list[str]) -> "list[GroundTruth]":

@@ -1,13 +1,14 @@
 """`duotrack export`: a network as a file that other programs run."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from duotrack.errors import InputError
+from duotrack.errors import InputError, nearest
 
 Option = typer.Option
+MODALITIES: dict[str, tuple[Literal["rgb", "aux"], ...]] = {"both": ("rgb", "aux"), "rgb": ("rgb",), "aux": ("aux",)}
 
 
 def export(
@@ -43,8 +44,13 @@ def export(
     if precision == "int8" and frames is None:
         raise InputError("int8 is fitted to frames: give images or a video of yours as --frames")
     size = _batch(batch)
+    if modalities not in MODALITIES:
+        raise InputError(
+            f"--modalities {modalities} is not one of {', '.join(MODALITIES)}{nearest(modalities, list(MODALITIES))}"
+        )
 
     from duotrack.runtime.export import check_request, export_model
+    from duotrack.runtime.graph_facts import Wanted
 
     check_request(out, format, precision)
     if not as_json:
@@ -57,7 +63,7 @@ def export(
         format=format,
         precision=precision,
         batch=size,
-        modalities=modalities,
+        wanted=Wanted(MODALITIES[modalities], MODALITIES[modalities]),
         samples=None if frames is None else _samples(frames, model, modalities),
     )
     summary: dict[str, Any] = {
@@ -65,14 +71,18 @@ def export(
         "bytes": done.size,
         "inputs": done.facts.wanted.input_names(),
         "differences": done.differences,
-        "largest_difference": max(done.differences.values()),
+        "largest_difference": max(value for each in done.differences.values() for value in each.values()),
+        "trusted": list(done.trusted),
         **json.loads(done.facts.text()),
     }
     if as_json:
         typer.echo(json.dumps(summary))
         return
-    each = ", ".join(f"{name} {value:.2g}" for name, value in done.differences.items())
-    typer.echo(f"largest difference from torch fp32: {summary['largest_difference']:.2g} ({each})")
+    typer.echo(f"largest difference from torch fp32: {summary['largest_difference']:.2g}")
+    for backend, found in done.differences.items():
+        each = ", ".join(f"{name} {value:.2g}" for name, value in found.items())
+        doubt = "" if backend in done.trusted else "; too much: do not use this back-end with this file"
+        typer.echo(f"  {backend}: {each}{doubt}")
     typer.echo(f"{out}: {model}, {precision}, {done.size / 1e6:.1f} MB, inputs {', '.join(summary['inputs'])}")
 
 
@@ -87,7 +97,6 @@ def _batch(text: str) -> int:
 def _samples(frames: Path, model: str, modalities: str) -> Any:
     """Views of the user's frames; where there is one folder for both modalities each frame serves as both."""
     from duotrack.models.zoo import model_spec
-    from duotrack.runtime.export import MODALITIES
     from duotrack.tracking.calibration import calibration_views
     from duotrack.video import open_source
 
@@ -97,4 +106,4 @@ def _samples(frames: Path, model: str, modalities: str) -> Any:
     split = any(part.is_dir() for part in parts.values())
     rgb, aux = (str(part) if part.is_dir() else None for part in parts.values()) if split else (str(frames), None)
     with open_source(rgb, aux, length_mismatch="shortest") as source:
-        return calibration_views(source, model_spec(model).geometry, MODALITIES.get(modalities, ("rgb",)))
+        return calibration_views(source, model_spec(model).geometry, MODALITIES[modalities])

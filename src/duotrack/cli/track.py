@@ -43,13 +43,26 @@ def track(
     overlay: Annotated[bool, Option("--overlay/--no-overlay", help="Write overlay.mp4.")] = True,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace results that --out holds.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print the summary as JSON.")] = False,
-    model: Annotated[str, Option(help="Model, see `duotrack models`.", rich_help_panel="Model")] = "ckd-tiny",
+    model: Annotated[
+        str | None,
+        Option(help="Model, see `duotrack models`; default: ckd-tiny, or an export's own.", rich_help_panel="Model"),
+    ] = None,
     weights: Annotated[
         Path | None,
-        Option(help="safetensors or a published checkpoint; default: the package's.", rich_help_panel="Model"),
+        Option(
+            help="safetensors, a published checkpoint or an export (.onnx, .xml); default: the package's.",
+            rich_help_panel="Model",
+        ),
     ] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel="Model")] = "auto",
-    precision: Annotated[str, Option(help="fp32, bf16 or fp16 (CUDA only).", rich_help_panel="Model")] = "fp32",
+    backend: Annotated[
+        str | None,
+        Option(help="torch, compiled, onnxruntime or openvino; default: torch.", rich_help_panel="Model"),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        Option(help="fp32, bf16, fp16 or int8; default: fp32, or an export's own.", rich_help_panel="Model"),
+    ] = None,
     elimination: Annotated[
         str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel="Model")
     ] = None,
@@ -161,22 +174,24 @@ def track(
             _write_first_frame(source, start, first_frame)
             return
         from duotrack.cli.following import follow
-        from duotrack.tracking.load import load_tracker
+        from duotrack.tracking.load import load_tracker, model_of
         from duotrack.video import open_sinks
 
         assert out is not None
         sift = _sift(source, rows, detect=detect_missing)
         sinks = open_sinks(out, source, objects=len(boxes), overlay=overlay, overwrite=overwrite)
         tracker = load_tracker(
-            model,
+            model_of(weights, model),
             weights=weights,
             device=device,
             precision=precision,
+            backend=backend,
             elimination=elimination,
             modality=kind,
             depth_colours=colours,
             missing=missing or DEFAULT_POLICY,
             templates=templates,
+            modalities=source.sides,
             uncertain_below=uncertain_below,
             lost_below=lost_below,
             lost_after=lost_after,

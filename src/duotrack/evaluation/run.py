@@ -19,7 +19,7 @@ from duotrack.evaluation.ranks import Ranks, shard
 from duotrack.evaluation.state import Identity, finished, noted, open_run, save
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
-from duotrack.runtime.torch_backend import resolve_device
+from duotrack.runtime.backends import backend_device, check_backend, facts_of
 from duotrack.tracking.batch import default_stack
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.missing import DEFAULT_POLICY
@@ -35,16 +35,18 @@ _READERS = 16
 class Setup:
     """What is run, and how.
 
-    `weights` None takes the package's; `templates` None the model's own way of renewing its second template; `batch`
-    sequences advance together in each process; `workers` processes (CPU only), 0 for one a core on the CPU and one on a
-    GPU; `integers` truncates the boxes in the files; `modality` is what the auxiliary frames show, `depth_colours` how
-    depth is rendered; `missing` is the policy for a sensor that drops out (`duotrack.tracking.missing`).
+    `weights` None takes the package's; `backend` and `precision` as in `load_tracker`; `templates` None the model's own
+    way of renewing its second template; `batch` sequences advance together in each process; `workers` processes (CPU
+    only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files; `modality` is what
+    the auxiliary frames show, `depth_colours` how depth is rendered; `missing` is the policy for a sensor that drops
+    out (`duotrack.tracking.missing`).
     """
 
     model: str
     weights: Path | None = None
     device: str = "auto"
-    precision: str = "fp32"
+    backend: str | None = None
+    precision: str | None = None
     elimination: str | None = None
     templates: TemplateRule | None = None
     batch: int = 1
@@ -156,7 +158,8 @@ def _prepare(setup: Setup, dataset: str, mask: str, ranks: Ranks) -> tuple[Setup
     weights = check_weights(setup.model, setup.weights)
     # frames come rendered from their sequences, so that trackers need not know what they show
     settle_kind(model_spec(setup.model), setup.weights, setup.modality, colours=setup.depth_colours)
-    device = resolve_device(setup.device, setup.precision)
+    backend, precision = check_backend(setup.backend, setup.precision, setup.weights)
+    device = backend_device(backend, setup.device, precision)
     if setup.batch < 1 or setup.workers < 0:
         raise InputError(f"batch {setup.batch} and workers {setup.workers}: at least 1 sequence and 0 workers")
     if device.type == "cuda":
@@ -166,7 +169,13 @@ def _prepare(setup: Setup, dataset: str, mask: str, ranks: Ranks) -> tuple[Setup
 
         if str(device) == "cuda" and ranks.world > 1:
             device = torch.device("cuda", ranks.local % torch.cuda.device_count())
-    settled = Setup(**{**vars(setup), "device": str(device), "workers": setup.workers or _cores(device.type, ranks)})
+    if precision is None:
+        assert setup.weights is not None, "only an export's precision is its own"
+        precision = facts_of(setup.weights).precision
+    workers = setup.workers or _cores(device.type, ranks)
+    settled = Setup(
+        **{**vars(setup), "device": str(device), "backend": backend, "precision": precision, "workers": workers}
+    )
     tracker = _load(settled)()  # tells early whether the weights fit
     net = tracker.net
     identity = Identity(
@@ -174,7 +183,8 @@ def _prepare(setup: Setup, dataset: str, mask: str, ranks: Ranks) -> tuple[Setup
         weights=weights,
         elimination=str(getattr(getattr(net, "net", net), "elimination", None)),
         templates="none" if tracker.templates is None else str(tracker.templates),
-        precision=setup.precision,
+        backend=backend,
+        precision=precision,
         device=device.type,
         stack=default_stack(device, setup.batch),
         integers=setup.integers,
@@ -200,6 +210,7 @@ def _load(setup: Setup) -> Callable[[], Tracker]:
         setup.model,
         weights=setup.weights,
         device=setup.device,
+        backend=setup.backend,
         precision=setup.precision,
         elimination=setup.elimination,
         missing=setup.missing,

@@ -23,7 +23,7 @@ from duotrack.files import write_text
 
 log = logging.getLogger(__name__)
 
-_OLDER = {"mask": "none", "missing": "model"}
+_OLDER = {"mask": "none", "missing": "model", "templates": "none", "backend": "torch"}
 """What a record says that was written before these were known."""
 
 
@@ -31,15 +31,17 @@ _OLDER = {"mask": "none", "missing": "model"}
 class Identity:
     """What decides the boxes of a run, but for the data.
 
-    `weights` is the SHA-256 of the file; `elimination` and `templates` (their renewal) those in effect; `device` "cpu"
-    or "cuda"; `stack` samples in one forward of the network; `integers` whether rows are truncated; `mask` the SHA-256
-    of the masks of missing modalities, "none" without; `missing` the policy for a sensor that drops out.
+    `weights` is the SHA-256 of the file; `elimination`, `templates` (their renewal), `backend` and `precision` those in
+    effect; `device` "cpu" or "cuda"; `stack` samples in one forward of the network; `integers` whether rows are
+    truncated; `mask` the SHA-256 of the masks of missing modalities, "none" without; `missing` the policy for a sensor
+    that drops out.
     """
 
     model: str
     weights: str
     elimination: str
     templates: str
+    backend: str
     precision: str
     device: str
     stack: int

@@ -36,6 +36,14 @@ class Branch(Protocol):
         """Images to (B, template + search tokens, dim)."""
         ...
 
+    def embed_template(self, template: Tensor) -> Tensor:
+        """The template's part of `embed`: (B, template tokens, dim)."""
+        ...
+
+    def embed_search(self, search: Tensor) -> Tensor:
+        """The search region's part of `embed`: (B, search tokens, dim)."""
+        ...
+
 
 def in_sight(template: Pair, search: Pair, available: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Which modalities the search region has, and a template for each modality.

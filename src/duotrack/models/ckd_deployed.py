@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from duotrack.models.attention import instance_norm
+from duotrack.models.branch import Branch
 from duotrack.models.ckd import CKD
 from duotrack.models.elimination import (
     elimination_score,
@@ -45,8 +46,9 @@ class DeployedCKD(nn.Module):
         self.shared = net.shared
         self.branches = nn.ModuleList([net.branch] if net.shared else [net.rgb_branch, net.tir_branch])
         for branch in self.branches:
-            if hasattr(branch, "fix_positions"):
-                branch.fix_positions()
+            fix = getattr(branch, "fix_positions", None)
+            if fix is not None:
+                fix()
         self.head = MergedHead(net.box_head)
         self.eval().requires_grad_(False)
 
@@ -94,8 +96,8 @@ class DeployedCKD(nn.Module):
         final = list(streams.values())
         return self.head(torch.cat([final[0], final[-1]], dim=-1))
 
-    def _branch(self, name: str) -> nn.Module:
-        return self.branches[0 if self.shared else _NAMES.index(name)]
+    def _branch(self, name: str) -> Branch:
+        return self.branches[0 if self.shared else _NAMES.index(name)]  # type: ignore[return-value]
 
     def _advance(self, inputs: Mapping[str, tuple[Tensor, Tensor]], there: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each modality's final search tokens (B, search tokens, C), zeros where eliminated."""
@@ -121,7 +123,7 @@ class DeployedCKD(nn.Module):
                 if chosen:
                     tokens = take_search(tokens, z, torch.cat([chosen[name] for name in lane]))
                 lanes[lane] = self._branch(lane[0]).blocks[i].feed(tokens)
-        final = {}
+        final: dict[str, Tensor] = {}
         for lane, tokens in lanes.items():
             normed = self._branch(lane[0]).norm(tokens)
             if self.content_only:
@@ -152,4 +154,4 @@ class DeployedCKD(nn.Module):
 
 
 def _apart(stacked: Tensor, lane: tuple[str, ...]) -> dict[str, Tensor]:
-    return dict(zip(lane, stacked.unflatten(0, (len(lane), -1)).unbind(0), strict=True))
+    return dict(zip(lane, stacked.view(len(lane), -1, *stacked.shape[1:]).unbind(0), strict=True))

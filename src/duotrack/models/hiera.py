@@ -49,9 +49,14 @@ class StemBlock(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention written out, for few queries: OpenVINO 2026.4 gets the fused one wrong in float32 with four of them."""
-    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return weights.softmax(dim=-1) @ v
+    """Attention written out, the softmax divided out last.
+
+    OpenVINO 2026.4 fuses what it recognises as attention, and with four queries gets it wrong in float32 (by tenths);
+    this form it does not recognise.
+    """
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    weights = (logits - logits.amax(dim=-1, keepdim=True)).exp()
+    return (weights @ v) / weights.sum(dim=-1, keepdim=True)
 
 
 class HieraStem(nn.Module):

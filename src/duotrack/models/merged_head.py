@@ -62,7 +62,7 @@ def _side_by_side(convs: Sequence[nn.Conv2d], *, groups: int) -> nn.Conv2d:
 
 def _diagonal(convs: Sequence[nn.Conv2d]) -> nn.Conv2d:
     """1x1 convolutions, each on its own share of the channels, as one dense one: they may give different numbers."""
-    weight = torch.block_diag(*[conv.weight.flatten(1) for conv in convs])[:, :, None, None]
+    weight = torch.block_diag(*[conv.weight.flatten(1) for conv in convs])[:, :, None, None]  # type: ignore[no-untyped-call]
     return _conv(weight, torch.cat([_bias(conv) for conv in convs]), like=convs[0], groups=1)
 
 

@@ -10,6 +10,7 @@ never a division, never an overflow. The backward pass computes the states again
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -54,7 +55,7 @@ def selective_scan(
     if backend not in BACKENDS:
         raise ValueError(f"scan backend is one of {', '.join(BACKENDS)}, got {backend!r}")
     wide = torch.promote_types(u.dtype, torch.float32)
-    with torch.autocast(u.device.type, enabled=False):
+    with no_autocast(u.device):
         arguments = [x.to(wide) for x in (u, delta, a, b, c)]
         if backend == "loop":
             y = loop_scan(*arguments)
@@ -65,6 +66,11 @@ def selective_scan(
                 *arguments, chunk or default_chunk(u.shape[1]), recompute
             )
     return y.to(u.dtype)
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[None | torch.autocast]:
+    """Arithmetic as written on `device`; the meta device knows no autocast to begin with."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def default_chunk(length: int) -> int:

@@ -13,6 +13,7 @@ from duotrack.runtime.deploy import deploy
 from duotrack.runtime.graph_cache import Recipe, kept_graph
 from duotrack.runtime.graph_facts import BOTH, GraphFacts, Wanted
 from duotrack.runtime.graph_net import GraphNet, Session
+from duotrack.runtime.sessions import FILES, open_session, require
 from duotrack.runtime.torch_backend import prepare, resolve_device
 from duotrack.weights.build import build_net, packaged_weights
 from duotrack.weights.safetensor import save_weights
@@ -26,9 +27,6 @@ BACKENDS: dict[str, tuple[str, ...]] = {
     "openvino": ("fp32", "bf16", "int8"),
 }
 """Back-end -> the precisions that it has."""
-
-FILES = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
-"""Suffix of an exported file -> back-ends that run it, the usual one first."""
 
 
 def is_export(weights: str | Path | None) -> bool:
@@ -90,7 +88,7 @@ def open_export(
     Raises:
         InputError: the back-end is not installed, or the file cannot be used.
     """
-    session = _session(Path(weights), backend=backend, precision=precision, device=device)
+    session = open_session(Path(weights), backend=backend, precision=precision, device=device)
     about = session.facts
     if (
         precision is not None
@@ -161,39 +159,12 @@ def open_network(
             precision=precision,
             format="openvino" if backend == "openvino" else "onnx",
         )
-        return _session(kept_graph(recipe), backend=backend, precision=precision, device=device)
+        return open_session(kept_graph(recipe), backend=backend, precision=precision, device=device)
 
     graphs = GraphNet(make, elimination="")
     names: Any = tuple(modalities)
     graphs.elimination = graphs.open(Wanted(names, names)).facts.elimination
     return graphs
-
-
-def require(backend: str) -> None:
-    """Whether a back-end's library is installed.
-
-    Raises:
-        InputError: it is not; names the extra.
-    """
-    if backend == "openvino":
-        from duotrack.runtime.openvino_backend import require_openvino
-
-        require_openvino()
-    if backend == "onnxruntime":
-        from duotrack.runtime.onnxruntime_backend import require_onnxruntime
-
-        require_onnxruntime()
-
-
-def _session(path: Path, *, backend: str, precision: str | None, device: torch.device) -> Session:
-    threads = torch.get_num_threads()
-    if backend == "openvino":
-        from duotrack.runtime.openvino_backend import OpenVINOSession
-
-        return OpenVINOSession(path, precision=precision, threads=threads)
-    from duotrack.runtime.onnxruntime_backend import OnnxRuntimeSession
-
-    return OnnxRuntimeSession(path, device=device, threads=threads)
 
 
 def _weights_file(name: str, weights: str | Path | None) -> Path:

@@ -80,7 +80,7 @@ class Captured:
     def __init__(self, call: Callable[..., Maps], inputs: list[Tensor]) -> None:
         self._inputs = [each.clone() for each in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        side = torch.cuda.Stream()
+        side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side), torch.inference_mode():
             for _ in range(_WARM_UP):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -47,7 +48,8 @@ def describe(net: nn.Module, spec: ModelSpec, wanted: Wanted, *, precision: str,
 def to_openvino(net: nn.Module, about: GraphFacts) -> Any:
     """The OpenVINO model of a deployed network, float32, its metadata inside."""
     ov = require_openvino()
-    with without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
+    with without_telemetry(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model = ov.convert_model(trace(net, about.wanted, about.sizes, batch=about.batch))
     for port, name in zip(model.inputs, about.wanted.input_names(), strict=True):
         port.get_tensor().set_names({name})
@@ -89,7 +91,8 @@ def to_onnx(net: nn.Module, about: GraphFacts) -> Any:
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter's own making
             traced = trace(net, about.wanted, about.sizes, batch=about.batch)
             program = torch.onnx.export(
                 traced,

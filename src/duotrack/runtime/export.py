@@ -1,6 +1,7 @@
 """Networks to files that other programs run: ONNX and OpenVINO IR, checked against torch before they are there."""
 
 import copy
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,13 @@ from torch import Tensor, nn
 
 from duotrack.errors import InputError, nearest
 from duotrack.files import atomic_path
-from duotrack.frames import Modality
 from duotrack.models.zoo import elimination_of, model_spec
 from duotrack.runtime.convert import describe, prepared, save_openvino, say_facts, to_onnx, to_openvino
 from duotrack.runtime.graph_facts import BOTH, GraphFacts, Wanted
-from duotrack.runtime.graph_net import Session
 from duotrack.runtime.onnx_file import KEY
-from duotrack.runtime.onnxruntime_backend import OnnxRuntimeSession, require_onnxruntime
-from duotrack.runtime.openvino_backend import OpenVINOSession, require_openvino
 from duotrack.runtime.quantise import quantise
-from duotrack.runtime.verify import check, differences, largest_value
+from duotrack.runtime.sessions import FILES, open_session, require
+from duotrack.runtime.verify import agrees, check, differences
 from duotrack.weights.build import build_net
 
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -29,19 +27,23 @@ FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Format -> suffix of its files, and the precisions that it has."""
 
+WANTED = Wanted(BOTH, BOTH)
 COMPARED = 8
 """Views of frames that an int8 graph is compared with torch on."""
-
-MODALITIES: dict[str, tuple[Modality, ...]] = {"both": BOTH, "rgb": ("rgb",), "aux": ("aux",)}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written: what it says of itself, the largest difference of each map from torch, its size."""
+    """A file that was written.
+
+    `facts` is what it says of itself; `differences` the largest one of each map from torch, for every installed
+    back-end that runs such files; `trusted` those back-ends that differ no more than they may; `size` in bytes.
+    """
 
     path: Path
     facts: GraphFacts
-    differences: dict[str, float]
+    differences: dict[str, dict[str, float]]
+    trusted: tuple[str, ...]
     size: int
 
 
@@ -63,10 +65,7 @@ def check_request(out: Path, format: str | None, precision: str) -> Literal["onn
         raise InputError(f"a file in format {chosen} is called {suffix}, got {out}; rename it")
     if precision not in precisions:
         raise InputError(f"format {chosen} has no precision {precision}, only {', '.join(precisions)}")
-    if chosen == "onnx":
-        require_onnxruntime()
-    else:
-        require_openvino()
+    require(FILES[suffix][0])
     return "onnx" if chosen == "onnx" else "openvino"
 
 
@@ -79,7 +78,7 @@ def export_model(
     format: str | None = None,
     precision: str = "fp32",
     batch: int = 1,
-    modalities: str = "both",
+    wanted: Wanted = WANTED,
     samples: Sequence[Sequence[Tensor]] | None = None,
 ) -> Exported:
     """Write a network as a graph, after it was run against torch.
@@ -91,7 +90,7 @@ def export_model(
         format: "onnx" or "openvino"; None: by the suffix of `out`.
         precision: "fp32", "fp16" (ONNX), "bf16" (OpenVINO) or "int8".
         batch: how many samples the graph takes; 0 for any number.
-        modalities: "both", "rgb" or "aux".
+        wanted: images that the graph takes; one that takes both also answers without either where its network masks.
         samples: for int8, views of frames: for each the graph's images in the order of `Wanted.input_names`, without
             `present` (`duotrack.tracking.calibration.calibration_views`).
 
@@ -104,32 +103,33 @@ def export_model(
     spec = model_spec(name)
     if elimination is not None:
         elimination_of(spec, elimination)
-    if modalities not in MODALITIES:
-        raise InputError(
-            f"modalities are {', '.join(MODALITIES)}, got {modalities!r}{nearest(modalities, list(MODALITIES))}"
-        )
     if not 0 <= batch <= 4096:
         raise InputError(f"batch {batch}: a number from 1 to 4096, or dynamic")
     if (precision == "int8") != (samples is not None):
         raise InputError("int8, and only int8, is fitted to frames: give --frames DIR with it, and not without it")
-    names = MODALITIES[modalities]
     net = prepared(build_net(name, weights=weights, elimination=elimination))
-    about = describe(net, spec, Wanted(names, names), precision=precision, batch=batch)
+    about = describe(net, spec, wanted, precision=precision, batch=batch)
     views = None if samples is None else [_with_mask(sample, about) for sample in samples]
     with atomic_path(out) as temporary:
         try:
             _write(net, about, temporary, views)
-            session = _open(temporary, chosen)
             compared = None if views is None else [_stacked(view, about) for view in views[:COMPARED]]
-            found = differences(session, net, compared)
-            check(found, about, largest_value(net, about))
+            found = {name: differences(open_session(temporary, backend=name), net, compared) for name in _runners(out)}
+            check(next(iter(found.values())), net, about)
+            trusted = tuple(name for name, each in found.items() if agrees(each, net, about))
             if chosen == "openvino":
                 temporary.with_suffix(".bin").replace(out.with_suffix(".bin"))
         finally:
             if chosen == "openvino":
                 temporary.with_suffix(".bin").unlink(missing_ok=True)
     files = [out, out.with_suffix(".bin")] if chosen == "openvino" else [out]
-    return Exported(out, about, found, sum(file.stat().st_size for file in files))
+    return Exported(out, about, found, trusted, sum(file.stat().st_size for file in files))
+
+
+def _runners(file: Path) -> list[str]:
+    """The back-ends that run a file and are installed here, the usual one first; that one must be."""
+    first, *others = FILES[file.suffix]
+    return [first, *(name for name in others if importlib.util.find_spec(name) is not None)]
 
 
 def _write(net: nn.Module, about: GraphFacts, file: Path, views: Sequence[Sequence[Tensor]] | None) -> None:
@@ -150,12 +150,6 @@ def _write(net: nn.Module, about: GraphFacts, file: Path, views: Sequence[Sequen
     small = quantise(program.model_proto, about, views)
     onnx.helper.set_model_props(small, {KEY: about.text()})
     onnx.save(small, str(file))
-
-
-def _open(file: Path, format: str) -> Session:
-    if format == "openvino":
-        return OpenVINOSession(file, threads=torch.get_num_threads())
-    return OnnxRuntimeSession(file, device=torch.device("cpu"), threads=torch.get_num_threads())
 
 
 def _with_mask(sample: Sequence[Tensor], about: GraphFacts) -> list[Tensor]:

@@ -140,21 +140,19 @@ def _build_apart(recipe: Recipe, file: Path) -> None:
 
 
 def build(recipe: Recipe, file: Path) -> None:
-    """Make a graph in this process."""
-    from duotrack.models.zoo import model_spec
-    from duotrack.runtime.convert import describe, prepared, save_openvino, to_onnx, to_openvino
-    from duotrack.weights.build import build_net
+    """Make a graph in this process; it is checked against torch, for libraries have got graphs wrong without a word."""
+    from duotrack.runtime.export import export_model
 
-    spec = model_spec(recipe.model)
-    net = prepared(
-        build_net(recipe.model, weights=recipe.weights, elimination=recipe.elimination), precision=recipe.precision
+    export_model(
+        recipe.model,
+        file,
+        weights=recipe.weights,
+        elimination=recipe.elimination,
+        format=recipe.format,
+        precision=recipe.precision,
+        batch=0,
+        wanted=Wanted(recipe.template, recipe.search),  # type: ignore[arg-type]
     )
-    wanted = Wanted(recipe.template, recipe.search)  # type: ignore[arg-type]
-    about = describe(net, spec, wanted, precision=recipe.precision, batch=0)
-    if recipe.format == "openvino":
-        save_openvino(to_openvino(net, about), file, half=recipe.precision == "bf16")
-    else:
-        to_onnx(net, about).save(file)
 
 
 def _main() -> int:

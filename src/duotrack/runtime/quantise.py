@@ -22,7 +22,7 @@ def quantise(model: Any, about: GraphFacts, samples: Sequence[Sequence[Tensor]])
     Args:
         model: `openvino.Model` or `onnx.ModelProto`.
         about: its facts.
-        samples: for each, the graph's inputs for one sample, in order; stacked to the graph's batch where that is fixed.
+        samples: for each, the graph's inputs for one sample, in order; repeated to the graph's batch if it has one.
 
     Raises:
         InputError: NNCF is not installed, or there are too few samples.
@@ -33,7 +33,7 @@ def quantise(model: Any, about: GraphFacts, samples: Sequence[Sequence[Tensor]])
         try:
             import nncf
         except ImportError as error:
-            raise InputError("int8 needs nncf: pip install 'duotrack[export,openvino]'") from error
+            raise InputError("int8 needs nncf: pip install 'duotrack[int8]'") from error
         import logging
 
         nncf.set_log_level(logging.ERROR)

@@ -37,24 +37,24 @@ def differences(
     return largest
 
 
-def check(found: dict[str, float], about: GraphFacts, magnitude: float) -> None:
+def agrees(found: dict[str, float], net: nn.Module, about: GraphFacts) -> bool:
+    """Whether a graph differs no more from the network than is let through."""
+    magnitude = max(float(each.abs().max()) for each in run_torch(net, about.wanted, _stacks(about)[0]))
+    return all(value <= TOLERANCE[about.precision] * max(1.0, magnitude) for value in found.values())  # NaN is not
+
+
+def check(found: dict[str, float], net: nn.Module, about: GraphFacts) -> None:
     """Refuse a graph that differs too much.
 
     Raises:
         InputError: it does.
     """
-    allowed = TOLERANCE[about.precision] * max(1.0, magnitude)
-    worst = max(found, key=lambda name: found[name] if found[name] == found[name] else float("inf"))
-    if not found[worst] <= allowed:
+    if not agrees(found, net, about):
+        each = ", ".join(f"{name} {value:.2g}" for name, value in found.items())
         raise InputError(
-            f"the graph of {about.model} in {about.precision} differs from torch by {found[worst]:.2g} in its {worst}, "
-            f"more than {allowed:.2g}: it is not kept; try another precision or format"
+            f"the graph of {about.model} in {about.precision} differs too much from torch ({each}): it is not kept; "
+            "try another precision or format"
         )
-
-
-def largest_value(net: nn.Module, about: GraphFacts) -> float:
-    """The largest magnitude in the network's maps on noise."""
-    return max(float(each.abs().max()) for each in run_torch(net, about.wanted, _stacks(about)[0]))
 
 
 def _stacks(about: GraphFacts) -> list[list[Tensor]]:

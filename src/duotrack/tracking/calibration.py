@@ -55,4 +55,4 @@ def _view(images: list[Image], geometry: Geometry, rng: np.random.Generator) -> 
     template, _ = view(images, box, geometry.template_factor, geometry.template_size, torch.device("cpu"))
     moved: NDArray[np.float64] = box + np.concatenate([rng.uniform(-0.5, 0.5, 2) * sides, np.zeros(2)])
     search, _ = view(images, moved, geometry.search_factor, geometry.search_size, torch.device("cpu"))
-    return [*template.split(1), *search.split(1)]
+    return [crops[i : i + 1] for crops in (template, search) for i in range(len(images))]

@@ -7,7 +7,7 @@ from duotrack.depth import Colours
 from duotrack.errors import InputError
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
-from duotrack.runtime.backends import backend_device, check_backend, is_export, open_export, open_network
+from duotrack.runtime.backends import backend_device, check_backend, facts_of, is_export, open_export, open_network
 from duotrack.runtime.graph_facts import BOTH
 from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 from duotrack.tracking.state import state_rule
@@ -103,6 +103,4 @@ def model_of(weights: str | Path | None, model: str | None) -> str:
         return model
     if weights is None or not is_export(weights):
         return "ckd-tiny"
-    from duotrack.runtime.backends import facts_of
-
     return facts_of(weights).model
