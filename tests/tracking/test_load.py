@@ -109,3 +109,9 @@ def test_the_published_size_tracks_in_one_and_a_half_gigabytes():
     state, high = done.stdout.splitlines()
     assert state in ("tracking", "uncertain")
     assert int(high.split()[1]) * 1024 < 1.5e9
+
+
+@pytest.mark.parametrize("backend", ["compiled", "onnxruntime", "openvino"])
+def test_a_model_with_two_templates_runs_in_torch_only(backend: str) -> None:
+    with pytest.raises(InputError, match="tpf-tiny takes two templates, which backend .* does not hand over"):
+        load_tracker("tpf-tiny", backend=backend)

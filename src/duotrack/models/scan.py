@@ -68,7 +68,7 @@ def selective_scan(
     return y.to(u.dtype)
 
 
-def no_autocast(device: torch.device) -> AbstractContextManager[None | torch.autocast]:
+def no_autocast(device: torch.device) -> AbstractContextManager[torch.autocast | None]:
     """Arithmetic as written on `device`; the meta device knows no autocast to begin with."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 

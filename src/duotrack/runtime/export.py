@@ -101,6 +101,8 @@ def export_model(
     out = Path(out)
     chosen = check_request(out, format, precision)
     spec = model_spec(name)
+    if spec.templates > 1:
+        raise InputError(f"{name} takes two templates, which exported graphs do not know; it runs in torch only")
     if elimination is not None:
         elimination_of(spec, elimination)
     if not 0 <= batch <= 4096:

@@ -65,6 +65,8 @@ def load_tracker(
     renewal = rule_for(spec, templates)
     exported = weights is not None and is_export(weights)
     shows = settle_kind(spec, None if exported else weights, modality, colours=depth_colours)
+    if spec.templates > 1 and settled != "torch":
+        raise InputError(f"{name} takes two templates, which backend {settled} does not hand over; use backend torch")
     where = backend_device(settled, device, kind)
     about: dict[str, Any] = {
         "rule": rule,
