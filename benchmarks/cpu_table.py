@@ -15,7 +15,6 @@ import tempfile
 import time
 import zlib
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from duotrack.evaluation.speed import Comparison, Report, Spread, clip_of, measu
 from duotrack.evaluation.stopwatch import Clip, Configuration, ready
 from duotrack.files import write_text
 from duotrack.models.zoo import model_spec
-from duotrack.runtime.backends import BACKENDS, require
+from duotrack.runtime.backends import BACKENDS
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.safetensor import save_weights
 
@@ -87,18 +86,17 @@ def write_made_weights(path: Path, model: str) -> None:
 
 def configurations(model: str, weights: Path | None, backends: list[str]) -> list[Configuration]:
     """Everything that runs here without frames to quantise on."""
-    found = []
-    for backend in backends:
-        try:
-            require(backend)
-        except InputError as error:
-            print(f"left out: {error}", file=sys.stderr)
-            continue
-        for precision in BACKENDS[backend]:
-            if precision not in ("fp16", "int8"):
-                make = partial(Configuration, model=model, weights=weights, device="cpu")
-                found.append(make(backend=backend, precision=precision))
-    return found
+    return [
+        Configuration(model=model, weights=weights, device="cpu", backend=backend, precision=precision)
+        for backend in backends
+        for precision in BACKENDS[backend]
+        if precision not in ("fp16", "int8")
+    ]
+
+
+def left_out(configuration: Configuration, error: InputError) -> None:
+    """Say which, and why."""
+    print(f"left out, {configuration.backend} {configuration.precision}: {error}", file=sys.stderr)
 
 
 def base_table(rounds: int, backends: list[str], room: Path) -> list[dict[str, Any]]:
@@ -107,7 +105,7 @@ def base_table(rounds: int, backends: list[str], room: Path) -> list[dict[str, A
     write_made_weights(weights, "ckd-base")
     every = [Reference(model="ckd-base", weights=weights), *configurations("ckd-base", weights, backends)]
     with clip_of([], size=SIZE, modalities=2, frames=5) as clip:
-        reports, comparisons = measure(every, clip, rounds=rounds, probe=answers, watch=tick)
+        reports, comparisons = measure(every, clip, rounds=rounds, probe=answers, refused=left_out, watch=tick)
     rows = []
     for report, ratio in zip(reports, [None, *comparisons], strict=True):
         difference = max(float(np.abs(a - b).max()) for a, b in zip(report.probed, reports[0].probed, strict=True))
@@ -130,7 +128,7 @@ def tiny_table(rounds: int, backends: list[str]) -> list[dict[str, Any]]:
     for count, words in ((1, "one modality"), (2, "two modalities")):
         with clip_of([], size=SIZE, modalities=count, frames=16) as clip:
             every = configurations("ckd-tiny", None, backends)
-            reports, comparisons = measure(every, clip, rounds=rounds, watch=tick)
+            reports, comparisons = measure(every, clip, rounds=rounds, refused=left_out, watch=tick)
         made = [row(report, ratio) for report, ratio in zip(reports, [None, *comparisons], strict=True)]
         rows += [each | {"modalities": count} for each in made]
         print(f"\n### ckd-tiny, {words}, {SIZE[0]}x{SIZE[1]}\n")

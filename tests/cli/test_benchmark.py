@@ -73,10 +73,15 @@ def test_what_cannot_be_measured_is_one_line(arguments, words):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_tracker_that_cannot_be_loaded_is_one_line():
-    done = run("--model", "ckd-tinny", "--size", "64x64", "--frames", 3)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--model", "ckd-tinny"], "ckd-tinny"), (["--backend", "onnxruntime", "--precision", "bf16"], "bf16")],
+)
+def test_a_tracker_that_cannot_be_loaded_is_one_line(arguments, words):
+    done = run("--size", "64x64", "--frames", 3, *arguments)
     assert done.exit_code == 2
-    assert "ckd-tinny" in done.stderr
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("text", "size"), [("640x512", (640, 512)), ("64x8192", (64, 8192))])

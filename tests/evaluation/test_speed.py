@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from duotrack.errors import InputError
 from duotrack.evaluation import matmul
-from duotrack.evaluation.speed import Spread, clip_of, compared, report_of, spread
+from duotrack.evaluation.speed import Spread, clip_of, compared, measure, report_of, spread
 from duotrack.evaluation.stopwatch import (
     Clip,
     Configuration,
     Round,
     count_flops,
     counted,
+    device_of,
     measure_round,
     memory_peak,
     ready,
@@ -119,7 +120,7 @@ def test_a_round_times_every_stage_of_every_frame(clips):
 
 def test_two_modalities_take_more_than_one(clips):
     one = Clip(rgb=clips.rgb, aux=None, box=clips.box, frames=4)
-    assert 1.4 < count_flops(TINY, clips) / count_flops(TINY, one) < 2.1
+    assert 1.4 < count_flops(TINY.eager(), clips) / count_flops(TINY.eager(), one) < 2.1
 
 
 def test_a_single_frame_is_too_few(tmp_path):
@@ -164,3 +165,22 @@ def test_matrix_products_of_each_library(precision, libraries, monkeypatch):
     assert all(value > 0 for value in figures.values())
     assert libraries <= {name.split()[0] for name in figures}
     assert all(name.endswith("8x16x32") for name in figures)
+
+
+@pytest.mark.slow
+def test_a_configuration_that_cannot_be_loaded_is_left_out(clips, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    bad = Configuration(model="ckd-tiny", backend="torch", precision="int8")
+    told = []
+    reports, comparisons = measure(
+        [TINY, bad],
+        clips,
+        rounds=1,
+        peak=False,
+        probe=device_of,
+        refused=lambda each, error: told.append((each.precision, str(error))),
+    )
+    assert [report.configuration for report in reports] == [TINY]
+    assert (reports[0].probed, comparisons) == ("cpu", [])
+    assert [precision for precision, _ in told] == ["int8"]
+    assert "int8" in told[0][1]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ParamSpec, TypeVar
@@ -115,6 +115,7 @@ def measure(
     rounds: int = 7,
     peak: bool = True,
     probe: Callable[[Configuration, Clip], Any] | None = None,
+    refused: Callable[[Configuration, InputError], None] | None = None,
     watch: Callable[[], None] = lambda: None,
 ) -> tuple[list[Report], list[Comparison]]:
     """Measure configurations in rounds that take turns, each in a process of its own.
@@ -125,48 +126,67 @@ def measure(
         rounds: how many; one more before them is not counted.
         peak: also measure this machine's matrix products; without, `peak_share` is None.
         probe: also called in each configuration's process at the end; must travel there, as functions of modules do.
+        refused: is told of a configuration that cannot be loaded, and why; the others are measured.
         watch: called after every round.
 
     Returns:
         A report for each, and a comparison with the first for each of the others.
 
     Raises:
-        InputError: a configuration cannot be loaded, or the clip not be read.
+        InputError: a configuration cannot be loaded and nobody wants to be told, none can, or the clip not be read.
     """
-    configurations = [each.settled() for each in configurations]
-    taken: list[list[Round]] = [[] for _ in configurations]
     with ExitStack() as stack:
-        crew = [stack.enter_context(_process()) for _ in configurations]
         counter = stack.enter_context(_process())
-        devices = [_call(worker, device_of, each, clip) for worker, each in zip(crew, configurations, strict=True)]
-        flops = [_call(counter, count_flops, each, clip) for each in configurations]
-        ceilings = {(str(each.precision), device) for each, device in zip(configurations, devices, strict=True)}
-        peaks: dict[tuple[str, str], list[dict[str, float]]] = {key: [] for key in ceilings} if peak else {}
+        crew: list[_Member] = []
+        for each in configurations:
+            try:
+                each = each.settled()
+                worker = stack.enter_context(_process())
+                crew.append(_Member(each, worker, _call(worker, device_of, each, clip)))
+            except InputError as error:
+                if refused is None or len(configurations) == 1:
+                    raise
+                refused(each, error)
+        if not crew:
+            raise InputError("none of the configurations can be loaded here")
+        counts = {eager: _call(counter, count_flops, eager, clip) for eager in {m.configuration.eager() for m in crew}}
+        ceilings: dict[tuple[str, str], list[dict[str, float]]] = {m.ceiling: [] for m in crew} if peak else {}
         for number in range(rounds + 1):
-            for worker, each, kept in zip(crew, configurations, taken, strict=True):
-                measured = _call(worker, measure_round, each, clip)
-                kept += [measured] if number else []
-            for key, figures in peaks.items():
+            for member in crew:
+                measured = _call(member.worker, measure_round, member.configuration, clip)
+                member.rounds += [measured] if number else []
+            for key, figures in ceilings.items():
                 found = _call(counter, measure_peak, *key)
                 figures += [found] if number else []
             watch()
-        memories = [_call(worker, memory_peak, each, clip) for worker, each in zip(crew, configurations, strict=True)]
-        probed = [
-            None if probe is None else _call(worker, probe, each, clip)
-            for worker, each in zip(crew, configurations, strict=True)
-        ]
-    reports = []
-    for index, each in enumerate(configurations):
-        report = report_of(
-            each,
-            devices[index],
-            taken[index],
-            flops=flops[index],
-            peaks=peaks.get((str(each.precision), devices[index]), []),
-            memory=memories[index],
-        )
-        reports.append(replace(report, probed=probed[index]))
-    return reports, [compared(taken[0], other) for other in taken[1:]]
+        reports = []
+        for member in crew:
+            report = report_of(
+                member.configuration,
+                member.device,
+                member.rounds,
+                flops=counts[member.configuration.eager()],
+                peaks=ceilings.get(member.ceiling, []),
+                memory=_call(member.worker, memory_peak, member.configuration, clip),
+            )
+            asked = None if probe is None else _call(member.worker, probe, member.configuration, clip)
+            reports.append(replace(report, probed=asked))
+    return reports, [compared(crew[0].rounds, member.rounds) for member in crew[1:]]
+
+
+@dataclass
+class _Member:
+    """A configuration under way."""
+
+    configuration: Configuration
+    worker: ProcessPoolExecutor
+    device: str
+    rounds: list[Round] = field(default_factory=list)
+
+    @property
+    def ceiling(self) -> tuple[str, str]:
+        """Which matrix products it is held against."""
+        return str(self.configuration.precision), self.device
 
 
 @contextmanager

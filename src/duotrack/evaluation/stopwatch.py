@@ -162,10 +162,10 @@ def _now(tracker: Tracker) -> float:
 def count_flops(configuration: Configuration, clip: Clip) -> int:
     """Operations of one frame in the network, a multiplication and an addition counted as two.
 
-    Counted by torch from the products and convolutions that run in eager fp32, elimination at work: that is what other
-    back-ends compute too.
+    Counted by torch as it runs, elimination at work, so the configuration is one that torch computes eagerly
+    (`Configuration.eager`); other back-ends compute the same.
     """
-    tracker = configuration.eager().load(clip.modalities)
+    tracker = configuration.load(clip.modalities)
     with clip.pairs(prefetch=0) as pairs:
         first = next(pairs, None)
         _start(tracker, first, clip)
