@@ -100,3 +100,5 @@ def test_peaks_by_numpy_are_those_of_torch_bit_by_bit(shape, dtype):
     for ours, theirs in zip(peaks_by_numpy(maps, window), peaks_by_torch(maps, window), strict=True):
         np.testing.assert_array_equal(ours.box, theirs.box)
         np.testing.assert_array_equal(ours.score, theirs.score)
+        np.testing.assert_array_equal(ours.highest, theirs.highest)
+        assert not ours.highest < ours.score

@@ -13,7 +13,8 @@ def theta_plot(measured: Confidences, found: Threshold, least: float, title: str
     """Every frame as a dot, the mean overlap of each step of confidence as a line, theta upright."""
     figure = blank_figure(6.4, 4.2)
     axes = figure.add_subplot()
-    axes.scatter(measured.confidence, measured.iou, s=4, color=COLOURS[5], alpha=0.4, linewidth=0, rasterized=True)
+    faint = min(0.8, max(0.1, 20 / len(measured.iou) ** 0.5))  # a few dots are seen, many do not hide the line
+    axes.scatter(measured.confidence, measured.iou, s=8, color=COLOURS[5], alpha=faint, linewidth=0, rasterized=True)
     steps = curve(measured)
     axes.plot(
         [step[0] for step in steps],
