@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = sorted(path for folder in ("benchmarks", "examples") for path in (ROOT / folder).glob("*.py"))
+BESIDE = sorted(path for folder in ("benchmarks", "examples") for path in (ROOT / folder).glob("*.py"))
+SCRIPTS = [path for path in BESIDE if "__main__" in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

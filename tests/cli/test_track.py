@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import duotrack.tracking.load
 from duotrack.cli import app
-from duotrack.tracking.state import state_rule
+from duotrack.tracking.state import StateRule, state_rule
 from duotrack.tracking.tracker import Tracker
 from scripted import GEOMETRY, ScriptedNet
 
@@ -58,20 +58,8 @@ def net(monkeypatch) -> ScriptedNet:
     """The network that `duotrack track` runs instead of a true one."""
     scripted = ScriptedNet()
 
-    def load(
-        name,
-        *,
-        weights=None,
-        device="auto",
-        precision="fp32",
-        elimination=None,
-        modality=None,
-        depth_colours="bgr",
-        missing="model",
-        templates=None,
-        **thresholds,
-    ):
-        rule = state_rule(**thresholds)
+    def load(name, *, modality=None, depth_colours="bgr", missing="model", **options):
+        rule = state_rule(**{key: value for key, value in options.items() if hasattr(StateRule, key)})
         return Tracker(
             scripted, geometry=GEOMETRY, rule=rule, missing=missing, kind=modality, depth_colours=depth_colours
         )

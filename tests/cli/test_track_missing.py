@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import duotrack.tracking.load
 from duotrack.cli import app
 from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
-from duotrack.tracking.state import state_rule
+from duotrack.tracking.state import StateRule, state_rule
 from duotrack.tracking.tracker import Tracker
 from scripted import GEOMETRY, ScriptedNet
 
@@ -50,10 +50,8 @@ def write(folder: Path, side: str, special: dict[int, np.ndarray | None]) -> Pat
 def net(monkeypatch) -> ScriptedNet:
     scripted = ScriptedNet()
 
-    def load(
-        name, *, weights, device, precision, elimination, modality, depth_colours, missing, templates, **thresholds
-    ):
-        rule = state_rule(**thresholds)
+    def load(name, *, missing, **options):
+        rule = state_rule(**{key: value for key, value in options.items() if hasattr(StateRule, key)})
         return Tracker(scripted, geometry=GEOMETRY, missing=missing_policy(missing), rule=rule)
 
     monkeypatch.setattr(duotrack.tracking.load, "load_tracker", load)

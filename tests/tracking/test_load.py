@@ -113,5 +113,5 @@ def test_the_published_size_tracks_in_one_and_a_half_gigabytes():
 
 @pytest.mark.parametrize("backend", ["compiled", "onnxruntime", "openvino"])
 def test_a_model_with_two_templates_runs_in_torch_only(backend: str) -> None:
-    with pytest.raises(InputError, match="tpf-tiny takes two templates, which backend .* does not hand over"):
+    with pytest.raises(InputError, match=r"tpf-tiny takes two templates, which backend .* does not hand over"):
         duotrack.load_tracker("tpf-tiny", backend=backend)

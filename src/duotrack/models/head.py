@@ -28,6 +28,7 @@ class FrozenNorm(nn.Module):
     def __init__(self, channels: int, *, frozen: bool = True) -> None:
         super().__init__()
         self.frozen = frozen
+        self.eps = 1e-5
         for name, start in (("weight", torch.ones(channels)), ("bias", torch.zeros(channels))):
             if frozen:
                 self.register_buffer(name, start)
@@ -39,7 +40,9 @@ class FrozenNorm(nn.Module):
     def forward(self, cells: Tensor) -> Tensor:
         """(B, channels, h, w) -> the same shape."""
         moving = self.training and not self.frozen
-        return F.batch_norm(cells, self.running_mean, self.running_var, self.weight, self.bias, training=moving)
+        return F.batch_norm(
+            cells, self.running_mean, self.running_var, self.weight, self.bias, training=moving, eps=self.eps
+        )
 
 
 def _stage(inputs: int, outputs: int, norm: Callable[[int], nn.Module]) -> nn.Sequential:
