@@ -102,3 +102,14 @@ def test_peaks_by_numpy_are_those_of_torch_bit_by_bit(shape, dtype):
         np.testing.assert_array_equal(ours.score, theirs.score)
         np.testing.assert_array_equal(ours.highest, theirs.highest)
         assert not ours.highest < ours.score
+
+
+@pytest.mark.parametrize("find", [peaks_by_numpy, peaks_by_torch])
+def test_the_windowed_score_is_the_response_at_the_chosen_cell(find) -> None:
+    torch.manual_seed(2)
+    score = torch.rand(3, 1, 5, 4)
+    maps = HeadMaps(score_map=score, size_map=torch.rand(3, 2, 5, 4), offset_map=torch.rand(3, 2, 5, 4))
+    window = hann_window(5, 4)
+    for sample, peak in enumerate(find(maps, window)):
+        assert peak.windowed == pytest.approx(float((score[sample] * window).max()), abs=1e-7)
+        assert peak.windowed <= peak.score <= peak.highest

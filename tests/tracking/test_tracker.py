@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from duotrack.errors import InputError
+from duotrack.models.zoo import MODELS
 from duotrack.thermal16 import Thermal16Scaler
 from duotrack.tracking.crop import crop_square
 from duotrack.tracking.preprocess import to_tensor
@@ -311,3 +312,15 @@ def test_clones_share_the_network_and_nothing_else():
     assert (other.calibration, other.rule, other.device) == (t.calibration, t.rule, t.device)
     with pytest.raises(InputError, match="before init"):
         other.update(frame(), frame())
+
+
+def test_a_windowed_score_counts_how_far_off_the_cell_is():
+    """As PATrack's release reports it (docs/specs/patrack.md, section 4)."""
+    scores = []
+    for windowed in (False, True):
+        t = tracker(ScriptedNet(answers=[(2, 3, 0.0, 0.0)], scores=[0.8]), windowed_score=windowed).clone()
+        t.init(frame(), frame(1), BOX)
+        scores.append(t.update(frame(2), frame(3)).score)
+    hann = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, 5) / 5))
+    assert scores == pytest.approx([0.8, 0.8 * hann[2] * hann[3]], abs=1e-6)
+    assert MODELS["patrack-base"].windowed_score

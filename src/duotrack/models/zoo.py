@@ -44,7 +44,8 @@ class ModelSpec:
     `build(elimination=..., drop_path=..., ...)` makes the network with initial values, further options being its
     method's; `elimination` is the default one of the `eliminations` that it knows; `weights` is the name of its file
     inside the package, None where users bring their own; `calibration` (slope, intercept) maps the logit of the raw
-    score to the logit of the confidence, (1, 0) where nobody calibrated it; `kinds` what its auxiliary
+    score to the logit of the confidence, (1, 0) where nobody calibrated it; `windowed_score`: that
+    raw score is taken times the window that chose the cell, as the release reports it; `kinds` what its auxiliary
     frames may show ("thermal", "depth", "event") where the weights do not say it; `templates`: how many it takes, 2
     where a `dynamic` one stands beside the first frame's; `template_theta`: raw score from which a frame may give that.
     """
@@ -58,6 +59,7 @@ class ModelSpec:
     eliminations: tuple[str, ...] = MODES
     weights: str | None = None
     calibration: tuple[float, float] = (1.0, 0.0)
+    windowed_score: bool = False
     kinds: tuple[str, ...] = ("thermal",)
     templates: int = 1
     template_theta: float = 0.65
@@ -194,6 +196,7 @@ MODELS: dict[str, ModelSpec] = {
         elimination="none",
         eliminations=("none",),
         kinds=("thermal", "depth", "event"),
+        windowed_score=True,  # docs/specs/patrack.md, section 4
     ),
     "ipl-base": ModelSpec(
         name="ipl-base",

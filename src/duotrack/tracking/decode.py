@@ -16,12 +16,14 @@ class Peak:
     """Where the windowed score is highest.
 
     `box` (4,) float64: centre and size over the side of the search crop; `score`: the score map's own value in that
-    cell, before the window; `highest`: its largest value in any cell. Each may be NaN when the network's maps are.
+    cell, before the window; `windowed`: the same times the window; `highest`: the map's largest value in any cell. Each
+    may be NaN when the network's maps are.
     `fused`: (1, 3, S, S), what the network made of the search images, where somebody wants to cut templates from it.
     """
 
     box: NDArray[np.float64]
     score: float
+    windowed: float
     highest: float
     fused: Tensor | None = None
 
@@ -60,28 +62,31 @@ def peaks_by_numpy(maps: HeadMaps, window: Tensor) -> list[Peak]:
         each.detach().float().flatten(2).numpy() for each in (maps.score_map, maps.size_map, maps.offset_map)
     )
     height, width = window.shape
-    found = (score_map[:, 0] * window.flatten().numpy()).argmax(axis=1)
+    responses = score_map[:, 0] * window.flatten().numpy()
+    found = responses.argmax(axis=1)
     peaks = []
     for sample, index in enumerate(found.tolist()):
         row, column = divmod(index, width)
         offset, size = offset_map[sample, :, index], size_map[sample, :, index]
         centre = (np.array([column, row], np.float32) + offset) / np.array([width, height], np.float32)
         box = np.concatenate([centre, size]).astype(np.float64)
-        peaks.append(Peak(box, float(score_map[sample, 0, index]), float(score_map[sample, 0].max())))
+        whole = score_map[sample, 0]
+        peaks.append(Peak(box, float(whole[index]), float(responses[sample, index]), float(whole.max())))
     return peaks
 
 
 def peaks_by_torch(maps: HeadMaps, window: Tensor) -> list[Peak]:
     """`find_peaks` of maps on a device, which is waited for once."""
     score_map = maps.score_map.float()
-    index = (score_map * window).flatten(1).argmax(1)
+    response = (score_map * window).flatten(1)
+    index = response.argmax(1)
     boxes = _boxes_at(
         index, maps.size_map.float(), maps.offset_map.float(), height=window.shape[0], width=window.shape[1]
     )
     scores = score_map.flatten(1)
-    parts = [boxes, scores.gather(1, index[:, None]), scores.amax(1, keepdim=True)]
+    parts = [boxes, *(each.gather(1, index[:, None]) for each in (scores, response)), scores.amax(1, keepdim=True)]
     values = torch.cat(parts, dim=1).double().cpu().numpy()  # one copy from the device a frame
-    return [Peak(row[:4], float(row[4]), float(row[5])) for row in values]
+    return [Peak(row[:4], float(row[4]), float(row[5]), float(row[6])) for row in values]
 
 
 def _boxes_at(index: Tensor, size_map: Tensor, offset_map: Tensor, *, height: int, width: int) -> Tensor:

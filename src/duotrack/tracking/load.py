@@ -69,6 +69,7 @@ def load_tracker(
         raise InputError(f"{name} takes two templates, which backend {settled} does not hand over; use backend torch")
     where = backend_device(settled, device, kind)
     about: dict[str, Any] = {
+        "windowed_score": spec.windowed_score,
         "rule": rule,
         "missing": policy,
         "templates": renewal,

@@ -86,6 +86,7 @@ class Tracker:
         net: the network, ready on `device` (`duotrack.runtime.prepare`).
         geometry: sizes and factors of its crops.
         calibration: (slope, intercept) from the raw score to the confidence; see `duotrack.tracking.state`.
+        windowed_score: the raw score is taken times the window that chose the cell.
         rule: when the state changes.
         missing: what to do about a sensor that drops out; see `duotrack.tracking.missing`.
         templates: when the second template is renewed, with its theta; None never hands the network one.
@@ -100,6 +101,7 @@ class Tracker:
         *,
         geometry: Geometry,
         calibration: tuple[float, float] = (1.0, 0.0),
+        windowed_score: bool = False,
         rule: StateRule | None = None,
         missing: Policy = "model",
         templates: TemplateRule | None = None,
@@ -110,6 +112,7 @@ class Tracker:
         self.net = net
         self.geometry = geometry
         self.calibration = calibration
+        self.windowed_score = windowed_score
         self.rule = rule or StateRule()
         self.missing: Policy = missing
         self.templates = templates
@@ -127,6 +130,7 @@ class Tracker:
             self.net,
             geometry=self.geometry,
             calibration=self.calibration,
+            windowed_score=self.windowed_score,
             rule=self.rule,
             missing=self.missing,
             templates=self.templates,
@@ -233,11 +237,17 @@ class Tracker:
         found = None if peak is None else self._found(target, question, peak)
         box, score = target.box, 0.0
         if peak is not None and found is not None:
-            box, score = clip_xywh(found, *target.size), calibrate(peak.score, self.calibration)
+            box, score = (
+                clip_xywh(found, *target.size),
+                self._score(peak),
+            )
         memory, state = step(self.rule, target.memory, score)
         renewal = target.renewal if self.templates is None else self._renewed(target, question, peak, found, box)
         self._target = replace(target, box=box, memory=memory, past=question.past, renewal=renewal)
         return TrackResult(box.copy(), score, state, question.present)
+
+    def _score(self, peak: Peak) -> float:
+        return calibrate(peak.windowed if self.windowed_score else peak.score, self.calibration)
 
     def _found(self, target: _Target, question: Question, peak: Peak) -> NDArray[np.float64] | None:
         """The box in the frame, not clipped; None where the network's answer makes no sense."""
