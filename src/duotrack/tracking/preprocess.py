@@ -16,9 +16,16 @@ STD = (0.229, 0.224, 0.225)
 
 def normalise(images: Tensor) -> Tensor:
     """(B, 3, H, W) RGB in [0, 1] -> the same less `MEAN`, over `STD`."""
-    mean = torch.tensor(MEAN, dtype=images.dtype, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, dtype=images.dtype, device=images.device).view(3, 1, 1)
+    mean, std = _statistics(images.dtype, images.device)
     return (images - mean) / std
+
+
+@cache
+def _statistics(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sent to a device once: from ordinary memory that makes it wait."""
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(each, dtype=dtype, device=device).view(3, 1, 1) for each in (MEAN, STD))
+    return mean, std
 
 
 def to_tensor(crop: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
