@@ -1,5 +1,7 @@
 """The pixel statistics that every network here is normalised by."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -10,14 +12,29 @@ STD = (0.229, 0.224, 0.225)
 
 def normalise(images: Tensor) -> Tensor:
     """(B, 3, H, W) RGB in [0, 1] -> the same less `MEAN`, over `STD`."""
-    mean, std = _as(images, MEAN), _as(images, STD)
+    mean, std = _on(images)
     return (images - mean) / std
 
 
 def denormalise(images: Tensor) -> Tensor:
     """The inverse of `normalise`."""
-    return images * _as(images, STD) + _as(images, MEAN)
+    mean, std = _on(images)
+    return images * std + mean
 
 
-def _as(images: Tensor, values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values, dtype=images.dtype, device=images.device).view(3, 1, 1)
+def _on(images: Tensor) -> tuple[Tensor, Tensor]:
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # a graph holds its own
+        return _made(images.dtype, images.device)
+    return _kept(images.dtype, images.device)
+
+
+@cache
+def _kept(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sent to a device once: from ordinary memory that makes it wait."""
+    with torch.inference_mode(False):
+        return _made(dtype, device)
+
+
+def _made(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(each, dtype=dtype, device=device).view(3, 1, 1) for each in (MEAN, STD))
+    return mean, std
