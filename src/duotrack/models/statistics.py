@@ -23,7 +23,7 @@ def denormalise(images: Tensor) -> Tensor:
 
 
 def _on(images: Tensor) -> tuple[Tensor, Tensor]:
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # a graph holds its own
+    if torch.compiler.is_compiling():  # a graph holds its own
         return _made(images.dtype, images.device)
     return _kept(images.dtype, images.device)
 
