@@ -11,6 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import nn
 
 from duotrack.errors import InputError
+from duotrack.fusion.cache import FrameCache
 from duotrack.models.zoo import MODELS, elimination_of, model_spec
 from duotrack.training import folder
 from duotrack.training.callbacks import AtomicCheckpoints
@@ -35,7 +36,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Run:
-    """What one run has in hand before it trains; `start` counts the batches that a checkpoint has seen."""
+    """What one run has in hand before it trains; `start` counts the batches that a checkpoint has seen.
+
+    `memory` and `caches`: see `methods.table.Method`.
+    """
 
     recipe: Recipe
     train: list[Source]
@@ -45,6 +49,8 @@ class _Run:
     devices: int
     plan: Plan
     start: int
+    memory: nn.Module | None
+    caches: tuple[FrameCache, ...]
 
     @property
     def checkpoint(self) -> Path:
@@ -88,6 +94,8 @@ def fit(
     held_out = None if validation is None else open_folders(validation, recipe.data, recipe.data.validation_split)
     resuming = resume and (out / "checkpoints" / "last.ckpt").exists()
     net = build_network(recipe, load=not resuming) if net is None else net
+    method = method_of(recipe.model.name)
+    memory, caches = method.memory(recipe.method), method.caches(recipe.method)
     groups = split_parameters(net, recipe.optimiser.learning_rates, recipe.freeze)
     facts = {
         "data": describe(sources),
@@ -100,7 +108,7 @@ def fit(
         claim = folder.check_folder if resume and (out / "run.json").exists() else folder.start_folder
         claim(out, recipe, facts)
     start = _batches_done(out / "checkpoints" / "last.ckpt") if resuming else 0
-    run = _Run(recipe, sources, held_out, out, accelerator, devices, plan, start)
+    run = _Run(recipe, sources, held_out, out, accelerator, devices, plan, start, memory, caches)
     if first:
         summarise(recipe, groups, facts, plan, out=out, start=start)
     if start < plan.batches:
@@ -127,11 +135,11 @@ def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
         recipe=recipe,
         plan=run.plan,
         devices=run.devices,
-        memory=method.memory(recipe.method),
+        memory=run.memory,
     )
     loader = partial(make_loader, workers=recipe.workers, pin=run.accelerator == "cuda")
     share: dict[str, Any] = {"batch_size": recipe.batch_size, "rank": _rank(), "world": run.devices}
-    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed, caches=method.caches(recipe.method))
+    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed, caches=run.caches)
     checks = None
     if run.held_out is not None:
         held = validation_pairs(run.held_out, recipe.data, geometry, recipe.seed)
