@@ -1,11 +1,13 @@
 """The selective scan: chunks against the sequential loop and against mambapy, in time and in memory.
 
-    python benchmarks/scan_speed.py [--length 4096] [--rounds 10] [--scans 6] [--json FILE]
+    python benchmarks/scan_speed.py [--length 4096] [--rounds 10] [--threads 2] [--no-memory] [--json FILE]
 
 Time: the whole function (exponentials, scan, sum over states) on two threads, forward alone and forward with backward;
-rounds alternate between the candidates; median and best are given. On a machine whose cores are all taken the best
-counts: two threads that wait for each other at every step (chunks do, the loop's steps are too small to be shared out)
-lose a whole time slice whenever one of them is put aside. mambapy is the call that its own MambaBlock makes.
+rounds alternate between the candidates. Given are the median and the best of the wall times, and the median of the
+processor times, which other processes do not add to (with several threads it counts their waiting, too). On a machine
+whose cores are all taken two threads that wait for each other at every step (chunks do, the loop's steps are too small
+to be shared out) lose a whole time slice whenever one of them is put aside: look at the best, or at one thread's
+processor time. mambapy is the call that its own MambaBlock makes.
 
 Memory: the largest sum of bytes that are alive at once beyond the inputs, counted by torch's profiler from every
 allocation and release of a forward and backward pass. Two sizes: one scan, and as many scans one after the other as an
@@ -73,11 +75,11 @@ def both(scan: Scan, given: tuple[Tensor, ...], scans: int = 1) -> None:
     torch.autograd.grad(y.sum(), given)
 
 
-def seconds(run: Callable[[], None]) -> float:
-    """Wall time of one run."""
-    begin = time.perf_counter()
+def seconds(run: Callable[[], None]) -> tuple[float, float]:
+    """Wall and processor time of one run."""
+    begin, busy = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin, time.process_time() - busy
 
 
 def peak(run: Callable[[], None]) -> int:
@@ -102,11 +104,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--scans", type=int, default=6, help="scans in a row for the second measure of memory")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     given = inputs(options.length, options.width, options.states)
-    times: dict[str, dict[str, list[float]]] = {name: {"forward": [], "both": []} for name in CANDIDATES}
+    times: dict[str, dict[str, list[tuple[float, float]]]] = {name: {"forward": [], "both": []} for name in CANDIDATES}
     for turn in range(options.rounds + 1):
         for name, scan in CANDIDATES.items():
             for what, run in (("forward", forward), ("both", both)):
@@ -116,14 +119,14 @@ def main() -> None:
     state = options.length * options.width * options.states * 4
     made: dict[str, dict[str, float]] = {}
     for name, scan in CANDIDATES.items():
-        made[name] = {
-            "forward_ms": 1000 * statistics.median(times[name]["forward"]),
-            "forward_best": 1000 * min(times[name]["forward"]),
-            "both_ms": 1000 * statistics.median(times[name]["both"]),
-            "both_best": 1000 * min(times[name]["both"]),
-            "peak_1_MB": peak(partial(both, scan, given)) / 1e6,
-            f"peak_{options.scans}_MB": peak(partial(both, scan, given, options.scans)) / 1e6,
-        }
+        made[name] = {}
+        for what in ("forward", "both"):
+            walls, busy = zip(*times[name][what], strict=True)
+            values = {"median": statistics.median(walls), "best": min(walls), "cpu": statistics.median(busy)}
+            made[name] |= {f"{what}_{key}_ms": 1000 * value for key, value in values.items()}
+        if options.memory:
+            made[name]["peak_1_MB"] = peak(partial(both, scan, given)) / 1e6
+            made[name][f"peak_{options.scans}_MB"] = peak(partial(both, scan, given, options.scans)) / 1e6
     print(f"L={options.length}, {options.width} channels, {options.states} states, {options.threads} threads; ", end="")
     print(f"the states of every step: {state / 1e6:.1f} MB a scan")
     for name, row in made.items():

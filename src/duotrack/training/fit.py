@@ -11,6 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import nn
 
 from duotrack.errors import InputError
+from duotrack.fusion.cache import FrameCache
 from duotrack.models.parameters import unused_parts
 from duotrack.models.zoo import MODELS, elimination_of, model_spec
 from duotrack.training import folder
@@ -38,7 +39,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Run:
-    """What one run has in hand before it trains; `start` counts the batches that a checkpoint has seen."""
+    """What one run has in hand before it trains; `start` counts the batches that a checkpoint has seen.
+
+    `memory` and `caches`: see `methods.table.Method`.
+    """
 
     recipe: Recipe
     train: list[Source]
@@ -48,6 +52,8 @@ class _Run:
     devices: int
     plan: Plan
     start: int
+    memory: nn.Module | None
+    caches: tuple[FrameCache, ...]
 
     @property
     def checkpoint(self) -> Path:
@@ -94,6 +100,8 @@ def fit(
     resuming = resume and (out / "checkpoints" / "last.ckpt").exists()
     net = build_network(recipe, load=not resuming) if net is None else net
     unused = unused_parts(net)
+    method = method_of(recipe.model.name)
+    memory, caches = method.memory(recipe.method), method.caches(recipe.method)
     groups = split_parameters(net, recipe.optimiser.learning_rates, recipe.freeze)
     facts = {
         "data": describe(sources),
@@ -106,7 +114,7 @@ def fit(
         claim = folder.check_folder if resume and (out / "run.json").exists() else folder.start_folder
         claim(out, recipe, facts)
     start = _batches_done(out / "checkpoints" / "last.ckpt") if resuming else 0
-    run = _Run(recipe, sources, held_out, out, accelerator, devices, plan, start)
+    run = _Run(recipe, sources, held_out, out, accelerator, devices, plan, start, memory, caches)
     if first:
         summarise(recipe, groups, facts, plan, unused=unused, out=out, start=start)
     if start < plan.batches:
@@ -124,11 +132,10 @@ def fit(
 
 def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
     recipe, geometry = run.recipe, model_spec(run.recipe.model.name).geometry
-    method = method_of(recipe.model.name)
-    module = make_module(recipe, net, groups, run.plan, devices=run.devices)
+    module = make_module(recipe, net, groups, run.plan, devices=run.devices, memory=run.memory)
     loader = partial(make_loader, workers=recipe.workers, pin=run.accelerator == "cuda")
     share: dict[str, Any] = {"batch_size": recipe.batch_size, "rank": _rank(), "world": run.devices}
-    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed, caches=method.caches(recipe.method))
+    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed, caches=run.caches)
     checks = None
     if run.held_out is not None:
         held = validation_pairs(run.held_out, recipe.data, geometry, recipe.seed)
@@ -155,8 +162,16 @@ def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
             raise first_hand(error) from error
 
 
-def make_module(recipe: Recipe, net: nn.Module, groups: list[Group], plan: Plan, *, devices: int = 1) -> TrackerModule:
-    """`net` with the training step of the recipe's method."""
+def make_module(
+    recipe: Recipe,
+    net: nn.Module,
+    groups: list[Group],
+    plan: Plan,
+    *,
+    devices: int = 1,
+    memory: nn.Module | None = None,
+) -> TrackerModule:
+    """`net` with the training step of the recipe's method, and what that keeps from step to step."""
     method = method_of(recipe.model.name)
     return TrackerModule(
         net=net,
@@ -166,7 +181,7 @@ def make_module(recipe: Recipe, net: nn.Module, groups: list[Group], plan: Plan,
         recipe=recipe,
         plan=plan,
         devices=devices,
-        memory=method.memory(recipe.method),
+        memory=memory,
     )
 
 

@@ -20,6 +20,7 @@ from duotrack.frames import MODALITIES
 from duotrack.models.zoo import model_spec
 from duotrack.training.data import Folders, open_folders, training_pairs
 from duotrack.training.fit import build_network, make_module
+from duotrack.training.methods.table import method_of
 from duotrack.training.optimise import split_parameters
 from duotrack.training.recipe import Recipe
 from duotrack.training.stream import RunSampler, first_hand, make_loader, make_plan
@@ -102,7 +103,8 @@ def measure_training(
             accelerator=accelerator, devices=1, logger=False, callbacks=[marks], limit_val_batches=0, **engine(recipe)
         )
         try:
-            trainer.fit(make_module(recipe, net, groups, plan), train_dataloaders=loader)
+            memory = method_of(recipe.model.name).memory(recipe.method)
+            trainer.fit(make_module(recipe, net, groups, plan, memory=memory), train_dataloaders=loader)
         except InputError as error:
             raise first_hand(error) from error
     ends = marks.ends
