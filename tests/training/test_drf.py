@@ -194,3 +194,9 @@ def test_the_kernel_is_asked_for_only_where_it_is(monkeypatch: pytest.MonkeyPatc
         "backend": "mamba_ssm", "chunk": 8, "recompute": False,
     }  # fmt: skip
     assert tpf_options(settings())["chunk"] is None
+
+
+@pytest.mark.parametrize("chunk", [0, -1, 65537, "automatic"])
+def test_a_chunk_that_no_scan_could_have_is_refused_by_the_recipe(chunk):
+    with pytest.raises(ValueError, match="chunk"):
+        settings("drf", pfa={"chunk": chunk})

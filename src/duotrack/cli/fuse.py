@@ -84,7 +84,7 @@ def fuse(
         raise InputError("--side-by-side is for looking at, --cache-as for training; choose one")
 
     from duotrack.cli.fusing import CacheSink, fuse_source
-    from duotrack.fusion.cache import make_cache
+    from duotrack.fusion.cache import FrameCache, make_cache
     from duotrack.fusion.choose import ExpertSource, open_expert
     from duotrack.fusion.expert import Expert
     from duotrack.runtime.torch_backend import resolve_device
@@ -109,6 +109,7 @@ def fuse(
         if cache_as is None:
             sink = open_picture_sink(out, fps=source.fps, overwrite=overwrite)
         else:
+            FrameCache(out, chosen.name, chosen.version).path(dataset, sequence, 0)  # refused before anything is made
             sink = CacheSink(make_cache(out, chosen.name, chosen.version), dataset, sequence, overwrite)
         if not as_json:
             typer.echo(source.describe())

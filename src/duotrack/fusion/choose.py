@@ -119,7 +119,7 @@ def _user_expert(name: str) -> Expert:
         name=str(getattr(fuse, "name", name)),
         fuse=fuse,
         version=str(getattr(fuse, "version", "1")),
-        divisor=int(getattr(fuse, "divisor", 1)),
+        divisor=getattr(fuse, "divisor", 1),
         luma_only=bool(getattr(fuse, "luma_only", False)),
         slow=bool(getattr(fuse, "slow", False)),
     )

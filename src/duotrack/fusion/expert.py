@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from duotrack.errors import InputError
 from duotrack.fusion.luma import luma_of, recolour, thermal_of
+from duotrack.fusion.user_code import refusals_named
 
 Fuse = Callable[[Tensor, Tensor], Tensor]
 
 OVERSHOOT = 0.5
 """How far an expert may leave [0, 1] before it is clamped; further out it means another range (0 to 255, -1 to 1)."""
+_MAX_DIVISOR = 1024
 
 
 class MissingExpertError(InputError):
@@ -43,6 +45,13 @@ class Expert:
     luma_only: bool = False
     slow: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.divisor, int) or not 1 <= self.divisor <= _MAX_DIVISOR:
+            raise InputError(
+                f"expert {self.name} wants sides that are multiples of {self.divisor!r}; its divisor is a whole number "
+                f"from 1 to {_MAX_DIVISOR}"
+            )
+
     def __call__(self, rgb: Tensor, aux: Tensor) -> Tensor:
         """Fuse.
 
@@ -53,7 +62,8 @@ class Expert:
             (B, 3, H, W) float32 in [0, 1] on the same device, without gradient.
 
         Raises:
-            InputError: `fuse` returned something else than a tensor, a wrong shape, NaN or another range.
+            InputError: `fuse` raised something, or returned something else than a tensor, a wrong shape, NaN or
+                another range; says so by name.
             ValueError: `rgb` and `aux` do not go together.
         """
         if rgb.ndim != 4 or rgb.shape[1] != 3 or aux.shape not in (rgb.shape, (len(rgb), 1, *rgb.shape[2:])):
@@ -61,8 +71,10 @@ class Expert:
         with torch.no_grad(), torch.autocast(rgb.device.type, enabled=False):
             rgb, aux = rgb.detach().float(), aux.detach().float()
             height, width = rgb.shape[2:]
-            one, other = (luma_of(rgb), thermal_of(aux)) if self.luma_only else (rgb, aux)
-            fused: object = self.fuse(*(continued(image, self.divisor) for image in (one, other)))
+            # copies: what an expert writes into its images must not reach the next expert
+            one, other = (luma_of(rgb), thermal_of(aux).clone()) if self.luma_only else (rgb.clone(), aux.clone())
+            with refusals_named(f"expert {self.name}"):
+                fused: object = self.fuse(*(continued(image, self.divisor) for image in (one, other)))
             fused = self._checked(fused, (len(rgb), one.shape[1], *_raised((height, width), self.divisor)))
             fused = fused[..., :height, :width].to(rgb)
             return (recolour(fused, rgb) if self.luma_only else fused).clamp(0, 1)
@@ -72,6 +84,8 @@ class Expert:
             raise self._refusal(f"returned {type(fused).__name__}, not a tensor")
         if tuple(fused.shape) != shape:
             raise self._refusal(f"returned shape {tuple(fused.shape)} instead of {shape}")
+        if fused.layout != torch.strided or fused.is_meta:
+            raise self._refusal(f"returned a tensor without plain values ({fused.layout}, {fused.device})")
         if not fused.is_floating_point():
             raise self._refusal(f"returned {fused.dtype} instead of floating-point numbers in [0, 1]")
         low, high = (float(value) for value in torch.aminmax(fused.detach()))

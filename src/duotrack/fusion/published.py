@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from duotrack.errors import InputError
 from duotrack.files import digest
 from duotrack.fusion.expert import Expert, MissingExpertError, on_device
-from duotrack.fusion.user_code import imported
+from duotrack.fusion.user_code import imported, refusals_named
 from duotrack.weights.foreign import find_part, read_foreign
 from duotrack.weights.report import load_weights
 
@@ -125,7 +125,9 @@ def _script(path: Path) -> nn.Module:
 
 
 def _network(code: str) -> nn.Module:
-    net = imported(code)()
+    build = imported(code)
+    with refusals_named(code):
+        net = build()
     if not isinstance(net, nn.Module):
         raise InputError(f"{code} returned {type(net).__name__}, not a torch.nn.Module; return the network itself")
     return net

@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,16 +17,45 @@ def imported(name: str) -> Callable[..., Any]:
     """What `name` stands for; modules of the working folder are found too.
 
     Raises:
-        InputError: no such file, module or function, or it cannot be called.
+        InputError: no such file, module or function, it raises when imported, or it cannot be called.
     """
     where, _, attribute = name.rpartition(":")
-    if not where or not attribute.isidentifier():
+    named = where.endswith(".py") or all(part.isidentifier() for part in where.split("."))
+    if not named or not attribute.isidentifier():
         raise InputError(f"{name} is not MODULE:FUNCTION; write for example my_fusion:fuse or code/my_fusion.py:fuse")
-    module = _from_file(Path(where).expanduser()) if where.endswith(".py") else _from_path(where)
+    with refusals_named(where):
+        module = _from_file(Path(where).expanduser()) if where.endswith(".py") else _from_path(where)
     found = getattr(module, attribute, None)
     if not callable(found):
         raise InputError(f"{where} has no function {attribute}; check the name after the colon")
     return found
+
+
+@contextmanager
+def refusals_named(what: str) -> Iterator[None]:
+    """Whatever user code raises inside becomes one line that names `what` and the line of code.
+
+    Raises:
+        InputError: in place of any exception.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # user code may raise anything
+        lines = str(error).splitlines()
+        said = f": {lines[0]}" if lines else ""
+        raise InputError(f"{what} raised {type(error).__name__}{_place(error)}{said}; mend it") from error
+
+
+def _place(error: Exception) -> str:
+    """Where user code was when it raised, as far as that is neither in this package nor in an installed one."""
+    own = str(Path(__file__).parents[1])
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((own, "<"))]
+    outside = [frame for frame in frames if "site-packages" not in Path(frame.filename).parts]
+    if not outside or outside[-1].filename.startswith(sys.base_prefix):
+        return ""
+    return f" at {Path(outside[-1].filename).name}:{outside[-1].lineno}"
 
 
 def _from_path(name: str) -> ModuleType:

@@ -219,7 +219,8 @@ MODELS: dict[str, ModelSpec] = {
     "tpf-base": ModelSpec(
         name="tpf-base",
         method="tpf",
-        summary="TPF (arXiv 2503.11247), our design where the paper is silent: pixel fusion, one ViT-B stream",
+        summary="TPF after arXiv 2503.11247, whose equations we could not read: adapter, gate, losses are our design, "
+        "not the authors' network; pixel fusion, one ViT-B stream; no trained weights exist",
         build=build_tpf_base,
         geometry=Geometry(template_size=128, search_size=256),
         elimination="none",
@@ -229,7 +230,7 @@ MODELS: dict[str, ModelSpec] = {
     "tpf-tiny": ModelSpec(
         name="tpf-tiny",
         method="tpf",
-        summary="TPF on a small Hiera backbone",
+        summary="our design of TPF on the backbone of ckd-tiny, to try on a laptop CPU; no trained weights exist",
         build=build_tpf_tiny,
         geometry=Geometry(template_size=96, search_size=192),
         elimination="none",

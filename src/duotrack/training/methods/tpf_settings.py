@@ -1,6 +1,6 @@
 """Every knob of TPF's training (docs/specs/tpf.md, section 9). The stages' names are the paper's, the numbers ours."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,9 @@ class AdapterSettings(AdapterOptions):
     backend: Literal["chunk", "loop", "mamba_ssm"] = Field(
         default="chunk", description="the scan: chunk; loop, slow; mamba_ssm, a CUDA kernel of that package"
     )
-    chunk: int | Literal["auto"] = Field(default="auto", description="steps in a chunk; auto: near the root of all")
+    chunk: Annotated[int, Field(ge=1, le=65536)] | Literal["auto"] = Field(
+        default="auto", description="steps in a chunk; auto: near the root of all"
+    )
     recompute: bool = Field(default=True, description="the scan's states are computed again backwards, not kept")
 
 
