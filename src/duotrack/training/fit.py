@@ -103,6 +103,7 @@ def fit(
     method = method_of(recipe.model.name)
     memory, caches = method.memory(recipe.method), method.caches(recipe.method)
     groups = split_parameters(net, recipe.optimiser.learning_rates, recipe.freeze)
+    method_of(recipe.model.name).memory(recipe.method)  # a misspelt expert is refused before there is a folder
     facts = {
         "data": describe(sources),
         "validation": None if held_out is None else describe(held_out),
