@@ -10,6 +10,7 @@ never a division, never an overflow. The backward pass computes the states again
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -54,7 +55,7 @@ def selective_scan(
     if backend not in BACKENDS:
         raise ValueError(f"scan backend is one of {', '.join(BACKENDS)}, got {backend!r}")
     wide = torch.promote_types(u.dtype, torch.float32)
-    with torch.autocast(u.device.type, enabled=False):
+    with without_autocast(u):
         arguments = [x.to(wide) for x in (u, delta, a, b, c)]
         if backend == "loop":
             y = loop_scan(*arguments)
@@ -65,6 +66,12 @@ def selective_scan(
                 *arguments, chunk or default_chunk(u.shape[1]), recompute
             )
     return y.to(u.dtype)
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which operations keep the types of their arguments, on the device of `x`."""
+    known = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
 
 
 def default_chunk(length: int) -> int:
@@ -120,7 +127,7 @@ class _ChunkedScan(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        with torch.autocast(grads[0].device.type, enabled=False):  # it may be on around the call of backward()
+        with without_autocast(grads[0]):  # it may be on around the call of backward()
             return _gradients(ctx, grads[0])
 
 
