@@ -7,6 +7,7 @@ from torch import Tensor
 from duotrack.errors import InputError
 from duotrack.files import digest
 from duotrack.fusion.expert import Expert, MissingExpertError, on_device
+from duotrack.models.tpf import TPF
 from duotrack.models.zoo import MODELS
 from duotrack.weights.build import build_net, packaged_weights
 
@@ -28,10 +29,12 @@ def open_adapter(name: str, weights: str | Path | None) -> Expert:
         )
     if not path.is_file():
         raise MissingExpertError(f"no weights of {name} at {path}; check the path")
-    net = build_net(name, weights=path).get_submodule("fusion").requires_grad_(False)
+    net = build_net(name, weights=path).requires_grad_(False)
+    assert isinstance(net, TPF)  # all in ADAPTERS are
+    del net.backbone, net.box_head  # what draws the picture needs no tracker
 
     def fuse(rgb: Tensor, aux: Tensor) -> Tensor:
-        fused: Tensor = on_device(net, rgb.device)(rgb, aux)
-        return fused.clamp(0, 1)
+        on_device(net, rgb.device)
+        return net.picture(rgb, aux)[0].clamp(0, 1)
 
     return Expert(name, fuse, version=digest(path)[:12])

@@ -165,12 +165,16 @@ class TPF(nn.Module):
 
     def draw(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, Split | None]:
         """As `fuse`; and the split of the adapter's features, where the gate stands there."""
-        rgb, aux = denormalise(rgb), denormalise(aux)
+        image, split = self.picture(denormalise(rgb), denormalise(aux))
+        return normalise(image), split
+
+    def picture(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, Split | None]:
+        """As `draw`, of images (B, 3, H, W) and (B, 1 or 3, H, W) in [0, 1] and to one in about that range."""
         features = self.fusion.encode(rgb, aux)
         split = self.split(as_tokens(features)) if self.level == "pfa" and self.gate is not None else None
         if split is not None and self.gate_answers:
             features = as_map(split.relevant, features)
-        return normalise(self.fusion.decode(features, rgb, aux)), split
+        return self.fusion.decode(features, rgb, aux), split
 
     def split(self, tokens: Tensor) -> Split:
         """What the gate makes of (B, N, C) tokens of its level; X_r + X_i = X whatever the gate says.

@@ -125,16 +125,19 @@ def build_ipl_tiny(*, elimination: str = "none", drop_path: float = 0.0, frozen_
 
 
 def build_tpf_base(
-    *, elimination: str = "none", drop_path: float = 0.1, options: TPFOptions | None = None, **compute: Any
+    *,
+    elimination: str = "none",
+    drop_path: float = 0.1,
+    options: TPFOptions | None = None,
+    backend: str = "chunk",
+    chunk: int | None = None,
+    recompute: bool = True,
 ) -> TPF:
-    """TPF on ViT-B/16, template 128, search 256.
-
-    `options` None has a gate of 96 inside; `compute`: arguments of `PixelFusionAdapter` that say how it calculates, not
-    what (backend, chunk, recompute).
-    """
+    """TPF on ViT-B/16, template 128, search 256; `options` None has a gate of 96 inside; scans: see `models.scan`."""
     options = options or TPFOptions(bottleneck=96)
+    scan: dict[str, Any] = {"backend": backend, "chunk": chunk, "recompute": recompute}
     return TPF(
-        fusion=partial(PixelFusionAdapter, **options.adapter.model_dump(), **compute),
+        fusion=partial(PixelFusionAdapter, **options.adapter.model_dump(), **scan),
         branch=partial(VisionTransformer, drop_path=drop_path),
         head=lambda inputs: CenterHead(inputs=inputs),
         gate=_gate(options),
@@ -146,12 +149,19 @@ def build_tpf_base(
 
 
 def build_tpf_tiny(
-    *, elimination: str = "none", drop_path: float = 0.0, options: TPFOptions | None = None, **compute: Any
+    *,
+    elimination: str = "none",
+    drop_path: float = 0.0,
+    options: TPFOptions | None = None,
+    backend: str = "chunk",
+    chunk: int | None = None,
+    recompute: bool = True,
 ) -> TPF:
-    """TPF on Hiera-Tiny's first stages, template 96, search 192; `options` None has a gate of 48 inside."""
+    """TPF on the backbone of ckd-tiny, template 96, search 192; `options` None has a gate of 48 inside."""
     options = options or TPFOptions(bottleneck=48)
+    scan: dict[str, Any] = {"backend": backend, "chunk": chunk, "recompute": recompute}
     return TPF(
-        fusion=partial(PixelFusionAdapter, **options.adapter.model_dump(), **compute),
+        fusion=partial(PixelFusionAdapter, **options.adapter.model_dump(), **scan),
         branch=partial(HieraBranch, drop_path=drop_path),
         head=lambda inputs: CenterHead(inputs=inputs, channels=128, squeeze=192),
         gate=_gate(options),
