@@ -97,3 +97,9 @@ def test_sizes_that_are_none(text):
 
 def test_changes():
     assert parse_changes("backend=openvino, precision=bf16") == {"backend": "openvino", "precision": "bf16"}
+
+
+def test_a_folder_as_json_file_is_refused_before_anything_is_measured(tmp_path):
+    done = run("--json", tmp_path)
+    assert done.exit_code == 2
+    assert "cannot be written; name a file" in done.stderr

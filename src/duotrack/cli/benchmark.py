@@ -60,10 +60,13 @@ def benchmark(
     On Linux, `taskset -c 0,1 duotrack benchmark ...` measures two cores of a larger machine.
     """
     import json
+    import os
 
     from duotrack.files import write_text
 
     pixels = parse_size(size)
+    if out is not None and (out.is_dir() or (out.parent.exists() and not os.access(out.parent, os.W_OK | os.X_OK))):
+        raise InputError(f"--json {out} cannot be written; name a file in a folder of yours")  # before minutes of work
     if train is not None:
         found = _train(train, data or [], stills or [], change or [], batches, pixels, device)
     elif data or stills or change:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from duotrack.models.branch import apart
+
 
 class FrequencyMixer(nn.Module):
     """Modality-dependent adapter (MDA): high and low spatial frequencies of a few channels, mixed.
@@ -104,13 +106,14 @@ class Entangle(nn.Module):
 
     def forward(self, cells: Tensor, *, crossed: bool) -> Tensor:
         """(2B, width, S, S) projections of both modalities -> the same shape."""
-        rgb, aux = cells.chunk(2)
+        rgb, aux = apart(cells, 2)
         shared = _rows(self.linearcat(torch.cat([rgb, aux], dim=1)))
         looks = []
         for part, key, value in ((rgb, "linear1", "linear2"), (aux, "linear3", "linear4")):
             k, v = _rows(self.get_submodule(key)(part)), _rows(self.get_submodule(value)(part))
             # the modality's key asks, the shared descriptor answers (softmax over its positions)
-            look = F.scaled_dot_product_attention(k, shared, v, scale=1.0)
+            # with a dimension for its one head, without which it cannot be written as ONNX
+            look = F.scaled_dot_product_attention(k[:, None], shared[:, None], v[:, None], scale=1.0)[:, 0]
             looks.append(look.transpose(1, 2).reshape(part.shape))
         own, other = torch.cat(looks), torch.cat([aux, rgb])
         return own + other if crossed else torch.cat(looks[::-1]) + cells

@@ -87,3 +87,8 @@ def pick(pair: Pair, index: Tensor) -> Pair:
 def in_order(parts: list[Tensor], indices: list[Tensor]) -> Tensor:
     """Results of groups of samples as one batch in the samples' own order."""
     return torch.cat(parts)[torch.cat(indices).argsort()]
+
+
+def apart(x: Tensor, count: int) -> list[Tensor]:
+    """A batch of `count` equal stacks -> the stacks; as `chunk`, with a size that a traced graph may leave open."""
+    return list(x.unflatten(0, (count, x.shape[0] // count)).unbind(0))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from duotrack.models.attention import Block, init_transformer
-from duotrack.models.branch import NAMES, Branch, Pair, by_availability, in_order, in_sight, pick
+from duotrack.models.branch import NAMES, Branch, Pair, apart, by_availability, in_order, in_sight, pick
 from duotrack.models.elimination import elimination_score, keep_best, restore_search, take_search, template_centre
 from duotrack.models.head import CenterHead
 from duotrack.models.outputs import HeadMaps, NetOutput
@@ -215,7 +215,7 @@ class IPL(nn.Module):
         kept: list[Tensor] = []
         x = torch.cat([self._embed(route, templates[route.image], searches[route.image]) for route in routes])
         for i, block in enumerate(shared.blocks):
-            parts = list(x.chunk(len(streams)))
+            parts = apart(x, len(streams))
             _prompt([block] * len(streams), routes, parts, seen, rebuilt)
             query = template_centre(shared.template_grid) if self.elimination != "none" and i in self.stages else None
             x, row = block.attend(torch.cat(parts), query=query)
@@ -230,9 +230,9 @@ class IPL(nn.Module):
         if kept:
             x = restore_search(x, z, kept[-1], total)
         count = len(streams)
-        stages = [stage.chunk(count) for stage in kept]
+        stages = [apart(stage, count) for stage in kept]
         return _Encoded(
-            final=dict(zip(streams, x.chunk(count), strict=True)),
+            final=dict(zip(streams, apart(x, count), strict=True)),
             kept={name: [stage[j] for stage in stages] for j, name in enumerate(streams)},
             features=dict(zip(streams, seen, strict=False)),
             rebuilt={name: noted for name, noted in zip(streams, rebuilt, strict=False) if noted},
@@ -251,9 +251,9 @@ class IPL(nn.Module):
             for route in routes
         ]
         parts = []
-        for route, part in zip(routes, x.chunk(len(routes)), strict=True):
+        for route, part in zip(routes, apart(x, len(routes)), strict=True):
             token = self.backbone.get_parameter(f"mst_{route.specific}_token")[k]
-            parts.append(torch.cat([token.expand(len(part), -1, -1).to(part.dtype), part], dim=1))
+            parts.append(torch.cat([token.expand(part.shape[0], -1, -1).to(part.dtype), part], dim=1))
         _prompt(layers, routes, parts, seen, rebuilt)
         # the token is attended to; what would become of it is not asked for
         return torch.cat([y.feed(y.attend(part)[0][:, 1:]) for y, part in zip(layers, parts, strict=True)])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from duotrack.models.adapters import FrequencyMixer, HeadAdapter, SharedAttention
 from duotrack.models.attention import Attention, Mlp, drop_path
+from duotrack.models.branch import apart
 from duotrack.models.head import CenterHead
 from duotrack.models.outputs import NetOutput
 
@@ -176,7 +177,7 @@ class PATrack(nn.Module):
         sides = (trunk.template_grid, trunk.search_grid)
         for i, block in enumerate(trunk.blocks):
             tokens = block(tokens, sides, entangled=i in self.entangled, crossed=self.routing == "released")
-        rgb, aux = trunk.norm(tokens).chunk(2)
+        rgb, aux = apart(trunk.norm(tokens), 2)
         fused = rgb + aux
         maps = self.box_head(self.adapter_head(fused[:, trunk.template_grid**2 :]))
         return NetOutput(score_map=maps.score_map, size_map=maps.size_map, offset_map=maps.offset_map, features=fused)

@@ -102,6 +102,11 @@ def open_export(
     def refuse(wanted: Wanted) -> Session:
         if about.keeps and set(wanted.search) <= set(about.search) and about.masked:
             return session
+        if len(about.search) == 2 and len(wanted.search) == 1:
+            raise InputError(
+                f"{weights} cannot answer a frame without {next(n for n in BOTH if n not in wanted.search)}: "
+                "choose what stands in with --missing copy, zeros, hold-frame or hold-box, or use the original weights"
+            )
         has = "either modality alone" if about.either else " and ".join(about.search)
         raise InputError(
             f"{weights} looks at {has}, this frame has {' and '.join(wanted.search)}: export with --modalities "

@@ -22,12 +22,18 @@ from duotrack.runtime.onnx_file import KEY
 from duotrack.runtime.openvino_backend import require_openvino
 from duotrack.runtime.torch_backend import prepare
 from duotrack.runtime.traced import trace
+from duotrack.weights.task import NOTHING, Trained
 
 EXPORT_EXTRA = "exporting to ONNX needs onnx and onnxscript: pip install 'duotrack[export]'"
 
 
-def describe(net: nn.Module, spec: ModelSpec, wanted: Wanted, *, precision: str, batch: int) -> GraphFacts:
-    """Facts of the graph of a deployed network; a mask is added where the network understands one."""
+def describe(
+    net: nn.Module, spec: ModelSpec, wanted: Wanted, *, precision: str, batch: int, trained: Trained = NOTHING
+) -> GraphFacts:
+    """Facts of the graph of a deployed network; a mask is added where the network understands one.
+
+    `trained`: what its weights were trained on.
+    """
     masked = bool(getattr(net, "masks", False)) and len(wanted.search) == 2
     keeps = hasattr(net, "remember")
     template = wanted.search if keeps else wanted.template
@@ -42,6 +48,8 @@ def describe(net: nn.Module, spec: ModelSpec, wanted: Wanted, *, precision: str,
         either=bool(getattr(net, "shared", False)) and len(wanted.search) == 1,
         batch=batch,
         made_by={"duotrack": version("duotrack"), "torch": torch.__version__},
+        task=trained.kind,
+        depth_colours=trained.colours,
     )
 
 

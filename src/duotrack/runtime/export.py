@@ -20,6 +20,7 @@ from duotrack.runtime.quantise import quantise
 from duotrack.runtime.sessions import FILES, open_session, require
 from duotrack.runtime.verify import agrees, check, differences
 from duotrack.weights.build import build_net
+from duotrack.weights.task import trained_on
 
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     "onnx": (".onnx", ("fp32", "fp16", "int8")),
@@ -110,7 +111,8 @@ def export_model(
     if (precision == "int8") != (samples is not None):
         raise InputError("int8, and only int8, is fitted to frames: give --frames DIR with it, and not without it")
     net = prepared(build_net(name, weights=weights, elimination=elimination))
-    about = describe(net, spec, wanted, precision=precision, batch=batch)
+    trained = trained_on(spec, weights)
+    about = describe(net, spec, wanted, precision=precision, batch=batch, trained=trained)
     views = None if samples is None else [_with_mask(sample, about) for sample in samples]
     with atomic_path(out) as temporary:
         try:

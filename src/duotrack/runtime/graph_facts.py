@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from duotrack.depth import Colours
 from duotrack.errors import InputError
-from duotrack.frames import Modality
+from duotrack.frames import Kind, Modality
 from duotrack.models.zoo import Geometry
 
 FORMAT = 1
@@ -48,7 +49,7 @@ class _Sizes(BaseModel):
 
 
 class GraphFacts(BaseModel):
-    """Everything that tracking with a graph needs to know."""
+    """Everything that tracking with a graph needs to know; `task` and `depth_colours` as far as its weights say."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: int
@@ -64,6 +65,8 @@ class GraphFacts(BaseModel):
     either: bool
     batch: Annotated[int, Field(ge=0, le=4096)]
     made_by: dict[_Text, _Text]
+    task: Kind | None = None
+    depth_colours: Colours | None = None
 
     @property
     def wanted(self) -> Wanted:
@@ -104,6 +107,8 @@ def facts(
     either: bool,
     batch: int,
     made_by: dict[str, str],
+    task: Kind | None = None,
+    depth_colours: Colours | None = None,
 ) -> GraphFacts:
     """Facts of a graph that is being made; see `GraphFacts` and `duotrack.runtime.deploy.deploy`."""
     return GraphFacts(
@@ -120,6 +125,8 @@ def facts(
         either=either,
         batch=batch,
         made_by=made_by,
+        task=task,
+        depth_colours=depth_colours,
     )
 
 

@@ -13,7 +13,7 @@ from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.template import TemplateRule, rule_for
 from duotrack.tracking.tracker import Tracker
-from duotrack.weights.task import settle_kind
+from duotrack.weights.task import Trained, settle_kind
 
 
 def load_tracker(
@@ -64,7 +64,9 @@ def load_tracker(
     policy = missing_policy(missing)
     renewal = rule_for(spec, templates)
     exported = weights is not None and is_export(weights)
-    shows = settle_kind(spec, None if exported else weights, modality, colours=depth_colours)
+    said = facts_of(weights) if weights is not None and exported else None
+    trained = weights if said is None else Trained(said.task, said.depth_colours, str(weights))
+    shows = settle_kind(spec, trained, modality, colours=depth_colours)
     if spec.templates > 1 and settled != "torch":
         raise InputError(f"{name} takes two templates, which backend {settled} does not hand over; use backend torch")
     where = backend_device(settled, device, kind)

@@ -1,6 +1,7 @@
 """What auxiliary frames a network was trained on, as far as its weights say."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from duotrack.depth import Colours
@@ -31,7 +32,33 @@ def stated_kind(path: Path) -> Kind | None:
         raise InputError(f"{path}: its metadata name the task {shown(named)!r}: {error}") from error
 
 
-def settle_kind(spec: ModelSpec, weights: str | Path | None, wanted: Kind | None, *, colours: Colours = "bgr") -> Kind:
+@dataclass(frozen=True)
+class Trained:
+    """What auxiliary frames weights have seen; None where they do not say it. `source` names them in messages."""
+
+    kind: Kind | None = None
+    colours: str | None = None
+    source: str = "the network"
+
+
+NOTHING = Trained()
+
+
+def trained_on(spec: ModelSpec, weights: str | Path | None) -> Trained:
+    """What a model's weights say that they were trained on; of a file that is not there, nothing.
+
+    Raises:
+        InputError: they name something that is no kind.
+    """
+    path = packaged_weights(spec) if weights is None else Path(weights)
+    if path is None or not path.is_file():  # who reads it says it
+        return NOTHING
+    return Trained(stated_kind(path), _metadata(path).get(COLOURS_KEY), str(path))
+
+
+def settle_kind(
+    spec: ModelSpec, weights: str | Path | Trained | None, wanted: Kind | None, *, colours: Colours = "bgr"
+) -> Kind:
     """What a tracker's auxiliary frames show: as wanted, else as its weights say, else thermal.
 
     A thermal model may be tried on something else, with a warning: it was never measured. One that has weights for each
@@ -39,30 +66,28 @@ def settle_kind(spec: ModelSpec, weights: str | Path | None, wanted: Kind | None
 
     Args:
         spec: the model.
-        weights: its file; None for the one in the package.
+        weights: its file, None for the one in the package; or what they were trained on, where an export says it.
         wanted: what the caller's frames show.
         colours: how depth is going to be rendered.
 
     Raises:
         InputError: the weights were trained on another kind, or on depth in another order of colours.
     """
-    path = packaged_weights(spec) if weights is None else Path(weights)
-    if path is not None and not path.is_file():  # who reads it says it
-        path = None
-    stated = None if path is None else stated_kind(path)
+    trained = weights if isinstance(weights, Trained) else trained_on(spec, weights)
+    stated = trained.kind
     kind = wanted or stated or "thermal"
     if (stated or "thermal") != kind and spec.kinds == ("thermal",) and stated in (None, "thermal"):
         _log.warning("%s has seen RGB and thermal only: how well it tracks with %s was not measured", spec.name, kind)
     elif stated is not None and stated != kind:
         raise InputError(
-            f"{path} was trained on RGB and {stated}, the auxiliary frames are {kind}; give weights for {kind}, "
-            f"or say --modality {stated} (in `vot`: --channels) if that is what the frames show"
+            f"{trained.source} was trained on RGB and {stated}, the auxiliary frames are {kind}; "
+            f"give weights for {kind}, or say --modality {stated} (in `vot`: --channels) if the frames show that"
         )
-    trained = None if path is None else _metadata(path).get(COLOURS_KEY)
-    if kind == "depth" and trained is not None and trained != colours:
+    if kind == "depth" and trained.colours not in (None, colours):
+        said = shown(str(trained.colours))
         raise InputError(
-            f"{path} was trained on depth with {COLOURS_KEY} {shown(trained)!r}, not {colours!r}; "
-            f"say --depth-colours {shown(trained)}"
+            f"{trained.source} was trained on depth with {COLOURS_KEY} {said!r}, not {colours!r}; "
+            f"say --depth-colours {said}"
         )
     return kind
 
