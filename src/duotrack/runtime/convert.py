@@ -54,9 +54,18 @@ def describe(
 
 
 def to_openvino(net: nn.Module, about: GraphFacts) -> Any:
-    """The OpenVINO model of a deployed network, float32, its metadata inside."""
+    """The OpenVINO model of a deployed network, float32, its metadata inside.
+
+    Raises:
+        InputError: OpenVINO is not installed, or knows no graph for the network.
+    """
     ov = require_openvino()
-    with without_telemetry(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    with (
+        refused(about),
+        without_telemetry(),
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         model = ov.convert_model(trace(net, about.wanted, about.sizes, batch=about.batch))
     for port, name in zip(model.inputs, about.wanted.input_names(), strict=True):
@@ -88,7 +97,7 @@ def to_onnx(net: nn.Module, about: GraphFacts) -> Any:
     """The ONNX program of a deployed network, its metadata inside; `save` writes it.
 
     Raises:
-        InputError: what makes ONNX is not installed.
+        InputError: what makes ONNX is not installed, or knows no graph for the network.
     """
     try:
         import onnx  # noqa: F401
@@ -99,7 +108,7 @@ def to_onnx(net: nn.Module, about: GraphFacts) -> Any:
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        with refused(about), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own making
             traced = trace(net, about.wanted, about.sizes, batch=about.batch)
             program = torch.onnx.export(
@@ -119,6 +128,18 @@ def to_onnx(net: nn.Module, about: GraphFacts) -> Any:
 def prepared(net: nn.Module, *, precision: str = "fp32") -> nn.Module:
     """A network of the zoo in its deployed form on the CPU; with "fp16" it computes in that type, else in float32."""
     return prepare(deploy(net), device=torch.device("cpu"), precision="fp16" if precision == "fp16" else "fp32")
+
+
+@contextlib.contextmanager
+def refused(about: GraphFacts) -> Iterator[None]:
+    """What tracing and converters say of a network that they cannot write, in one line."""
+    try:
+        yield
+    except RuntimeError as error:  # the common base of what torch.export, its ONNX exporter and OpenVINO raise
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(
+            f"{about.model} cannot be written as a graph ({first[:200]}); it runs with backend torch"
+        ) from error
 
 
 @contextlib.contextmanager

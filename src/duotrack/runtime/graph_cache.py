@@ -136,7 +136,10 @@ def _build_apart(recipe: Recipe, file: Path) -> None:
         raise InputError(done.stdout.strip())
     if done.returncode or not file.is_file():
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise RuntimeError(f"making the {recipe.format} graph of {recipe.model} failed: {last}\n{done.stderr}")
+        logger.debug("%s", done.stderr)
+        raise InputError(
+            f"the {recipe.format} graph of {recipe.model} cannot be made ({last[:200]}); use backend torch"
+        )
 
 
 def build(recipe: Recipe, file: Path) -> None:
