@@ -91,4 +91,4 @@ def in_order(parts: list[Tensor], indices: list[Tensor]) -> Tensor:
 
 def apart(x: Tensor, count: int) -> list[Tensor]:
     """A batch of `count` equal stacks -> the stacks; as `chunk`, with a size that a traced graph may leave open."""
-    return list(x.unflatten(0, (count, x.shape[0] // count)).unbind(0))
+    return list(x.reshape(count, x.shape[0] // count, *x.shape[1:]).unbind(0))

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from duotrack.depth import Colours
 from duotrack.errors import InputError
@@ -37,7 +38,7 @@ class Trained:
     """What auxiliary frames weights have seen; None where they do not say it. `source` names them in messages."""
 
     kind: Kind | None = None
-    colours: str | None = None
+    colours: Colours | None = None
     source: str = "the network"
 
 
@@ -53,7 +54,17 @@ def trained_on(spec: ModelSpec, weights: str | Path | None) -> Trained:
     path = packaged_weights(spec) if weights is None else Path(weights)
     if path is None or not path.is_file():  # who reads it says it
         return NOTHING
-    return Trained(stated_kind(path), _metadata(path).get(COLOURS_KEY), str(path))
+    return Trained(stated_kind(path), _stated_colours(path), str(path))
+
+
+def _stated_colours(path: Path) -> Colours | None:
+    named = _metadata(path).get(COLOURS_KEY)
+    for known in get_args(Colours):
+        if named == known:
+            return known
+    if named is None:
+        return None
+    raise InputError(f"{path}: its metadata name the {COLOURS_KEY} {shown(named)!r}, which are bgr or rgb")
 
 
 def settle_kind(
@@ -84,7 +95,7 @@ def settle_kind(
             f"give weights for {kind}, or say --modality {stated} (in `vot`: --channels) if the frames show that"
         )
     if kind == "depth" and trained.colours not in (None, colours):
-        said = shown(str(trained.colours))
+        said = trained.colours
         raise InputError(
             f"{trained.source} was trained on depth with {COLOURS_KEY} {said!r}, not {colours!r}; "
             f"say --depth-colours {said}"
