@@ -11,7 +11,6 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import nn
 
 from duotrack.errors import InputError
-from duotrack.fusion.cache import FrameCache
 from duotrack.models.zoo import MODELS, elimination_of, model_spec
 from duotrack.training import folder
 from duotrack.training.callbacks import AtomicCheckpoints
@@ -36,10 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Run:
-    """What one run has in hand before it trains; `start` counts the batches that a checkpoint has seen.
-
-    `memory` and `caches`: see `methods.table.Method`.
-    """
+    """What one run has in hand before it trains; `start` counts the batches that a checkpoint has seen."""
 
     recipe: Recipe
     train: list[Source]
@@ -49,8 +45,6 @@ class _Run:
     devices: int
     plan: Plan
     start: int
-    memory: nn.Module | None
-    caches: tuple[FrameCache, ...]
 
     @property
     def checkpoint(self) -> Path:
@@ -94,8 +88,7 @@ def fit(
     held_out = None if validation is None else open_folders(validation, recipe.data, recipe.data.validation_split)
     resuming = resume and (out / "checkpoints" / "last.ckpt").exists()
     net = build_network(recipe, load=not resuming) if net is None else net
-    method = method_of(recipe.model.name)
-    memory, caches = method.memory(recipe.method), method.caches(recipe.method)
+    method_of(recipe.model.name).caches(recipe.method)  # what it names must be there before there is a run folder
     groups = split_parameters(net, recipe.optimiser.learning_rates, recipe.freeze)
     facts = {
         "data": describe(sources),
@@ -108,7 +101,7 @@ def fit(
         claim = folder.check_folder if resume and (out / "run.json").exists() else folder.start_folder
         claim(out, recipe, facts)
     start = _batches_done(out / "checkpoints" / "last.ckpt") if resuming else 0
-    run = _Run(recipe, sources, held_out, out, accelerator, devices, plan, start, memory, caches)
+    run = _Run(recipe, sources, held_out, out, accelerator, devices, plan, start)
     if first:
         summarise(recipe, groups, facts, plan, out=out, start=start)
     if start < plan.batches:
@@ -135,11 +128,11 @@ def _train(run: _Run, net: nn.Module, groups: list[Group]) -> None:
         recipe=recipe,
         plan=run.plan,
         devices=run.devices,
-        memory=run.memory,
+        memory=method.memory(recipe.method),
     )
     loader = partial(make_loader, workers=recipe.workers, pin=run.accelerator == "cuda")
     share: dict[str, Any] = {"batch_size": recipe.batch_size, "rank": _rank(), "world": run.devices}
-    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed, caches=run.caches)
+    pairs = training_pairs(run.train, recipe.data, geometry, recipe.seed, caches=method.caches(recipe.method))
     checks = None
     if run.held_out is not None:
         held = validation_pairs(run.held_out, recipe.data, geometry, recipe.seed)
