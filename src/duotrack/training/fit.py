@@ -84,11 +84,11 @@ def fit(
     """
     accelerator = choose_accelerator(device, devices, recipe.precision)
     plan = make_plan(recipe, devices)
+    method_of(recipe.model.name).caches(recipe.method)  # what it names must be there before there is a run folder
     sources = open_folders(train, recipe.data, recipe.data.split)
     held_out = None if validation is None else open_folders(validation, recipe.data, recipe.data.validation_split)
     resuming = resume and (out / "checkpoints" / "last.ckpt").exists()
     net = build_network(recipe, load=not resuming) if net is None else net
-    method_of(recipe.model.name).caches(recipe.method)  # what it names must be there before there is a run folder
     groups = split_parameters(net, recipe.optimiser.learning_rates, recipe.freeze)
     facts = {
         "data": describe(sources),
