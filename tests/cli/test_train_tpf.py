@@ -3,6 +3,7 @@
 import csv
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,14 +43,17 @@ def first(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     cache = make_cache(room / "slow", "slow", "1")
     for frame in range(24):
         cache.write("lasher", "a", frame, scene(frame, "infrared"))
-    out = room / "run"
-    code, output = train(
-        "tpf-tiny-stage1", "--data", str(data), "--val", str(data), "--out", str(out), *QUICK,
-        "--set", f"method.mad.experts=[laplacian, 'cache:{room / 'slow'}']", "--set", "method.mad.prior=0.9",
-        "--set", "method.mad.weights=cached", "--set", "data.sampling.centred=true",
-    )  # fmt: skip
+    code, output = train(*stage_one(data, cache.folder), "--out", str(room / "run"))
     assert code == 0, output
-    return out
+    return room / "run"
+
+
+def stage_one(data: Path, cache: Path) -> list[str]:
+    return [
+        "tpf-tiny-stage1", "--data", str(data), "--val", str(data), *QUICK,
+        "--set", f"method.mad.experts=[laplacian, 'cache:{cache}']", "--set", "method.mad.prior=0.9",
+        "--set", "method.mad.weights=cached", "--set", "data.sampling.centred=true",
+    ]  # fmt: skip
 
 
 def rows(out: Path, split: str) -> list[dict[str, str]]:
@@ -83,6 +87,34 @@ def test_a_finished_stage_one_resumes_to_the_same_weights(first: Path, data: Pat
     after = load_file(first / "weights.safetensors")
     assert after.keys() == before.keys()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+def test_a_killed_stage_one_ends_with_the_same_weights(
+    first: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from duotrack.training.methods import tpf
+
+    out, real, calls = tmp_path / "run", tpf.mad_step, iter(range(10))
+
+    def killed(*arguments: Any) -> Any:
+        if next(calls) == 1:
+            raise RuntimeError("the lights went out")
+        return real(*arguments)
+
+    arguments = [*stage_one(data, first.parent / "slow"), "--out", str(out)]
+    with monkeypatch.context() as patched:
+        patched.setattr(tpf, "mad_step", killed)
+        assert train(*arguments)[0] == 1
+    assert not (out / "weights.safetensors").exists()
+    code, output = train(*arguments, "--resume")
+    assert code == 0, output
+    whole, resumed = (load_file(folder / "weights.safetensors") for folder in (first, out))
+    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+    priors = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["memory.prior"]
+        for folder in (first, out)
+    ]
+    assert torch.equal(*priors)
 
 
 def test_stage_two_goes_on_from_stage_one_and_everything_learns(

@@ -144,15 +144,19 @@ def test_experts_against_forgetting() -> None:
 # one whole step of each, and the optimiser
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("stage", ["mad", "drf"])
-def test_a_whole_training_step(stage: str) -> None:
-    """Acceptance test 10, on the CPU: losses, gradients, clipping, AdamW."""
+def test_a_whole_training_step(stage: str, half: bool) -> None:
+    """Acceptance test 10, on the CPU, in fp32 and bf16: losses, gradients, clipping, AdamW."""
     recipe = load_recipe(f"tpf-base-stage{1 if stage == 'mad' else 2}")
     net = small_tpf(bottleneck=None if stage == "mad" else 16)
     groups = split_parameters(net, recipe.optimiser.learning_rates, recipe.freeze)
     optimiser = make_optimiser(groups, recipe.optimiser)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    losses = tpf_step(net, batch(), recipe.method, memory=method_of("tpf-base").memory(recipe.method))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        losses = tpf_step(net, batch(), recipe.method, memory=method_of("tpf-base").memory(recipe.method))
+    assert losses.total.dtype == torch.float32
+    assert losses.total.isfinite()
     losses.total.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.optimiser.clip)
     optimiser.step()

@@ -55,7 +55,7 @@ def selective_scan(
     if backend not in BACKENDS:
         raise ValueError(f"scan backend is one of {', '.join(BACKENDS)}, got {backend!r}")
     wide = torch.promote_types(u.dtype, torch.float32)
-    with without_autocast(u):
+    with no_autocast(u.device):
         arguments = [x.to(wide) for x in (u, delta, a, b, c)]
         if backend == "loop":
             y = loop_scan(*arguments)
@@ -68,10 +68,9 @@ def selective_scan(
     return y.to(u.dtype)
 
 
-def without_autocast(x: Tensor) -> AbstractContextManager[object]:
-    """A context in which operations keep the types of their arguments, on the device of `x`."""
-    known = torch.amp.is_autocast_available(x.device.type)
-    return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
+def no_autocast(device: torch.device) -> AbstractContextManager[torch.autocast | None]:
+    """Arithmetic as written on `device`; the meta device knows no autocast to begin with."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def default_chunk(length: int) -> int:
@@ -127,7 +126,7 @@ class _ChunkedScan(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        with without_autocast(grads[0]):  # it may be on around the call of backward()
+        with no_autocast(grads[0].device):  # it may be on around the call of backward()
             return _gradients(ctx, grads[0])
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from duotrack.models.scan import selective_scan, without_autocast
+from duotrack.models.scan import no_autocast, selective_scan
 
 _STEP = (1e-3, 1e-1)
 _STEP_FLOOR = 1e-4
@@ -39,7 +39,7 @@ class Route(nn.Module):
         rough, b, c = self.x_proj(u).split(self._sizes, dim=-1)
         # steps and decay rates stay wide under autocast: an error in them grows along the sequence
         raw = F.linear(rough, self.dt_proj.weight)
-        with without_autocast(u):
+        with no_autocast(u.device):
             delta = F.softplus(_wide(raw) + _wide(self.dt_proj.bias))
             a = -torch.exp(_wide(self.A_log))
         y = selective_scan(u, delta, a, b, c, backend=backend, chunk=chunk, recompute=recompute)

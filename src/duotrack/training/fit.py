@@ -101,9 +101,9 @@ def fit(
     net = build_network(recipe, load=not resuming) if net is None else net
     unused = unused_parts(net)
     method = method_of(recipe.model.name)
+    # what they name must be there before there is a run folder
     memory, caches = method.memory(recipe.method), method.caches(recipe.method)
     groups = split_parameters(net, recipe.optimiser.learning_rates, recipe.freeze)
-    method_of(recipe.model.name).memory(recipe.method)  # a misspelt expert is refused before there is a folder
     facts = {
         "data": describe(sources),
         "validation": None if held_out is None else describe(held_out),

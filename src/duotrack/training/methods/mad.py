@@ -187,12 +187,12 @@ def _remembered(net: TPF, batch: Batch, settings: TPFSettings, memory: Memory) -
     if "frame" not in batch:
         raise InputError("mad.weights is cached, which judges fixed crops; --set data.sampling.centred=true")
     frames = batch["frame"].tolist()
-    new = [i for i, frame in enumerate(frames) if frame not in memory.judged]
-    if new:
-        centred = {key.replace("centred_", ""): value[new] for key, value in batch.items() if "centred_" in key}
-        experts = named_experts(settings.mad)
-        taught = {name: expert_images(experts, centred, name) for name in ("template", "search")}
-        losses = judge(net, taught, centred["box"], settings)
-        for i, row in zip(new, expert_weights(losses, settings.mad.tau), strict=True):
-            memory.judged[frames[i]] = row
+    experts = named_experts(settings.mad)
+    for i, frame in enumerate(frames):
+        if frame in memory.judged:
+            continue
+        # one by one: a frame's weights must not depend, even in rounding, on the batch that it came in first
+        fixed = {key.replace("centred_", ""): value[i : i + 1] for key, value in batch.items() if "centred_" in key}
+        taught = {name: expert_images(experts, fixed, name) for name in ("template", "search")}
+        memory.judged[frame] = expert_weights(judge(net, taught, fixed["box"], settings), settings.mad.tau)[0]
     return torch.stack([memory.judged[frame] for frame in frames])
