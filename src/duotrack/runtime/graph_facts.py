@@ -155,6 +155,7 @@ def read_facts(text: str | None, source: str) -> GraphFacts:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"{source} has metadata that cannot be used ({where}: {first['msg']}); {again}") from error
-    if found.masked and found.search != BOTH:
+    ordered = all(names in (BOTH, BOTH[:1], BOTH[1:]) for names in (found.template, found.search))
+    if not ordered or (found.masked and found.search != BOTH) or (found.keeps and found.template != found.search):
         raise InputError(f"{source} has metadata that contradict themselves; {again}")
     return found

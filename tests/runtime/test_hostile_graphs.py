@@ -1,0 +1,167 @@
+"""Files that are no export of ours, or pretend to be: one line each, before a library sees them."""
+
+import json
+import shutil
+
+import pytest
+
+import duotrack
+from duotrack.errors import InputError
+from duotrack.runtime.export import export_model
+from duotrack.runtime.graph_facts import read_facts
+from duotrack.runtime.onnx_file import KEY, check_onnx
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """One good file of each kind."""
+    from duotrack.runtime import export
+    from small_net import SPEC, small_ckd
+
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        from duotrack.models.zoo import MODELS
+
+        patch.setitem(MODELS, "small", SPEC)
+        patch.setattr(export, "build_net", lambda *args, **options: small_ckd())
+        for name in ("net.onnx", "net.xml"):
+            export_model("small", folder / name)
+    return folder
+
+
+def load(path):
+    return duotrack.load_tracker("small", weights=path)
+
+
+@pytest.fixture(autouse=True)
+def _zoo(zoo):
+    pass
+
+
+def told(graph, changes):
+    """The model with other metadata."""
+    facts = json.loads(next(each.value for each in graph.metadata_props if each.key == KEY))
+    onnx.helper.set_model_props(graph, {KEY: json.dumps({**facts, **changes})})
+    return graph
+
+
+CHANGES = [
+    ({"format": 0}, "stale export"),
+    ({"format": 99}, "stale export"),
+    ({"format": "1"}, "damaged metadata"),
+    ({"model": "ckd-base"}, "export of ckd-base, not of small"),
+    ({"geometry": {"template_size": 10**9, "search_size": 64}}, "cannot be used"),
+    ({"calibration": [1.0]}, "cannot be used"),
+    ({"calibration": [1e400, 0]}, "cannot be used|damaged"),
+    ({"extra": 1}, "cannot be used"),
+    ({"search": ["rgb"]}, "another graph|contradict"),
+    ({"search": ["aux", "rgb"], "masked": False}, "contradict"),
+    ({"batch": 7}, "another graph"),
+    ({"keeps": False}, "another graph"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), CHANGES)
+def test_metadata_that_lie(exported, tmp_path, changes, words):
+    path = tmp_path / "net.onnx"
+    onnx.save(told(onnx.load(exported / "net.onnx"), changes), path)
+    for backend in ("onnxruntime", "openvino"):
+        with pytest.raises(InputError, match=words):
+            duotrack.load_tracker("small", weights=path, backend=backend)
+
+
+def outside(model, where: str):
+    """The model with one tensor that lies in another file, in a place of the graph where tensors may be."""
+    tensor = onnx.TensorProto(name="stolen", data_type=1, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="../../../etc/passwd")
+    if where == "initializer":
+        model.graph.initializer.append(tensor)
+    elif where == "attribute":
+        model.graph.node[0].attribute.append(onnx.helper.make_attribute("value", tensor))
+    elif where == "subgraph":
+        inner = onnx.GraphProto(name="inner")
+        inner.initializer.append(tensor)
+        model.graph.node[0].attribute.append(onnx.helper.make_attribute("then_branch", inner))
+    elif where == "function":
+        function = model.functions.add(name="f", domain="d")
+        node = function.node.add(op_type="Constant")
+        node.attribute.append(onnx.helper.make_attribute("value", tensor))
+    return model
+
+
+@pytest.mark.parametrize("where", ["initializer", "attribute", "subgraph", "function"])
+def test_no_file_reaches_outside_itself(exported, tmp_path, where):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(outside(onnx.load(exported / "net.onnx"), where).SerializeToString())
+    for backend in ("onnxruntime", "openvino"):
+        with pytest.raises(InputError, match="refers to other files"):
+            duotrack.load_tracker("small", weights=path, backend=backend)
+
+
+def test_what_is_no_graph(exported, tmp_path):
+    whole = (exported / "net.onnx").read_bytes()
+    bad = {
+        "empty": b"",
+        "text": b"this is no network at all, only a line of text",
+        "cut": whole[: len(whole) // 2],
+        "nested": b"\x3a\xff\xff\xff\xff\x0f",
+        "unending number": b"\xff" * 40,
+        "foreign": onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])).SerializeToString(),
+    }
+    for name, data in bad.items():
+        path = tmp_path / "bad.onnx"
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"damaged|empty|no export|fit"):
+            load(path)
+        assert name
+    with pytest.raises(InputError, match="no exported network"):
+        load(tmp_path / "nothing.onnx")
+
+
+def test_every_cut_is_refused_or_harmless(exported):
+    """The scan never raises anything else, wherever a file breaks off or a byte is wrong."""
+    whole = bytearray((exported / "net.onnx").read_bytes())
+    path = exported / "mutant.onnx"
+    for at in range(0, 400, 7):
+        mutant = whole.copy()
+        mutant[at] ^= 0x5A
+        path.write_bytes(mutant[: len(whole) - 11 * at])
+        try:
+            check_onnx(path)
+        except InputError:
+            continue
+
+
+def test_openvino_files(exported, tmp_path):
+    path = tmp_path / "net.xml"
+    shutil.copy(exported / "net.xml", path)
+    with pytest.raises(InputError, match="without its weights"):
+        load(path)
+    (tmp_path / "net.bin").write_bytes((exported / "net.bin").read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot read"):
+        load(path)
+    shutil.copy(exported / "net.bin", tmp_path / "net.bin")
+    assert load(path).net.elimination == "mce"
+    text = path.read_text()
+    for old, new, words in (
+        ("duotrack", "elsewhere", "no export of duotrack"),
+        ("&quot;format&quot;:1", "&quot;format&quot;:7", "stale export"),
+    ):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(InputError, match=words):
+            load(path)
+    path.write_text("<net")
+    with pytest.raises(InputError, match="cannot read"):
+        load(path)
+
+
+def test_deep_metadata():
+    with pytest.raises(InputError, match="damaged"):
+        read_facts("[" * 90_000, "file")
+    with pytest.raises(InputError, match="damaged"):
+        read_facts('{"format": 1, "x": "' + "a" * 200_000 + '"}', "file")
