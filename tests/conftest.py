@@ -1,7 +1,8 @@
 """What tests in every room share."""
 
-from pathlib import Path
+from pathlib import logging
 
+import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,3 +15,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the research data is not beside this checkout (looked for {folder.name} in ../shared)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """Libraries that compile and convert networks change levels and switch loggers off; each test begins anew."""
+    logging.disable(logging.NOTSET)
+    logging.root.setLevel(logging.WARNING)
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.partition(".")[0] == "duotrack" and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)

@@ -69,7 +69,7 @@ def test_a_network_without_a_form_of_its_own(zoo, tmp_path, suffix):
     for backend in done.trusted:
         tracker = duotrack.load_tracker("plain", weights=done.path, backend=backend)
         same(track(tracker, [BOTH] * 4), expected)
-        with pytest.raises(InputError, match="this frame has rgb"):
+        with pytest.raises(InputError, match="cannot answer a frame without aux"):
             track(tracker, [BOTH, RGB])
 
 
