@@ -1,8 +1,8 @@
 """What tests in every room share."""
 
-from pathlib import logging
+import logging
+from pathlib import Path
 
-import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
