@@ -1,0 +1,130 @@
+"""Exported graphs against their networks, in every format, and through the tracker."""
+
+import numpy as np
+import pytest
+
+import duotrack
+from duotrack.errors import InputError
+from duotrack.runtime.export import export_model
+from duotrack.runtime.graph_facts import Wanted
+from duotrack.tracking.tracker import Tracker
+from small_net import AUX, BOTH, GEOMETRY, NONE, RGB, frame, same, small_ckd, track
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+@pytest.mark.parametrize("batch", [0, 1, 2])
+def test_a_file_tracks_as_its_network_does(zoo, tmp_path, suffix, batch):
+    done = export_model("small", tmp_path / f"small{suffix}", batch=batch)
+    assert max(value for each in done.differences.values() for value in each.values()) < 1e-4
+    assert "openvino" in done.trusted
+    there = [BOTH, BOTH, RGB, NONE, AUX, BOTH]
+    expected = track(duotrack.load_tracker("small", device="cpu"), there)
+    for backend in done.trusted:
+        tracker = duotrack.load_tracker("small", weights=done.path, backend=backend)
+        assert (tracker.geometry, tracker.calibration) == (GEOMETRY, (1.5, 0.25))
+        assert tracker.net.elimination == "mce"
+        same(track(tracker, there), expected)
+        assert len(tracker.net.sessions) == 1
+        # a target first seen by one camera alone, and the other one later
+        same(track(tracker.clone(), [AUX, AUX, BOTH]), track(duotrack.load_tracker("small"), [AUX, AUX, BOTH]))
+
+
+@pytest.mark.parametrize("name", ["rgb", "aux"])
+def test_a_file_for_one_modality(zoo, tmp_path, name):
+    done = export_model("small", tmp_path / "one.xml", wanted=Wanted((name,), (name,)))
+    there = [RGB if name == "rgb" else AUX] * 3
+    tracker = duotrack.load_tracker("small", weights=done.path)
+    same(track(tracker, there), track(duotrack.load_tracker("small"), there))
+    with pytest.raises(InputError, match=f"looks at {name}.*--modalities both"):
+        track(tracker, [there[0], BOTH])
+
+
+def test_a_shared_backbone_serves_either_modality(zoo, tmp_path, monkeypatch):
+    from duotrack.runtime import export
+
+    monkeypatch.setattr(export, "build_net", lambda *args, **options: small_ckd(shared=True))
+    done = export_model("small", tmp_path / "one.xml", wanted=Wanted(("rgb",), ("rgb",)))
+    assert done.facts.either
+    net = small_ckd(shared=True)
+    for there in ([RGB] * 3, [AUX] * 3, [AUX, RGB, AUX]):
+        tracker = duotrack.load_tracker("small", weights=done.path)
+        same(track(tracker, there), track(Tracker(net, geometry=GEOMETRY, calibration=(1.5, 0.25)), there))
+    with pytest.raises(InputError, match="either modality alone"):
+        track(duotrack.load_tracker("small", weights=done.path), [RGB, BOTH])
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_network_without_a_form_of_its_own(zoo, tmp_path, suffix):
+    done = export_model("plain", tmp_path / f"plain{suffix}", batch=0)
+    assert not done.facts.keeps
+    assert not done.facts.masked
+    expected = track(duotrack.load_tracker("plain"), [BOTH] * 4)
+    for backend in done.trusted:
+        tracker = duotrack.load_tracker("plain", weights=done.path, backend=backend)
+        same(track(tracker, [BOTH] * 4), expected)
+        with pytest.raises(InputError, match="cannot answer a frame without aux"):
+            track(tracker, [BOTH, RGB])
+
+
+@pytest.mark.parametrize(("suffix", "precision"), [(".onnx", "fp16"), (".xml", "bf16")])
+def test_half_precision(zoo, tmp_path, suffix, precision):
+    whole = export_model("small", tmp_path / f"whole{suffix}")
+    done = export_model("small", tmp_path / f"half{suffix}", precision=precision)
+    assert done.size < whole.size
+    found = next(iter(done.differences.values()))
+    assert 1e-5 < max(found.values()) < 0.1
+    results = track(duotrack.load_tracker("small", weights=done.path), [BOTH, BOTH])
+    np.testing.assert_allclose(results[0].box, track(duotrack.load_tracker("small"), [BOTH, BOTH])[0].box, atol=2)
+
+
+def test_what_cannot_be_exported_is_refused(zoo, tmp_path):
+    out = tmp_path / "net.onnx"
+    for options, words in (
+        ({"precision": "bf16"}, "onnx has no precision bf16"),
+        ({"format": "openvino"}, "is called .xml"),
+        ({"format": "tflite"}, "no format"),
+        ({"precision": "int8"}, "--frames"),
+        ({"samples": []}, "only int8"),
+        ({"elimination": "best"}, "elimination"),
+        ({"batch": -1}, "batch -1"),
+    ):
+        with pytest.raises(InputError, match=words):
+            export_model("small", out, **options)
+    with pytest.raises(InputError, match=r"\.onnx or \.xml"):
+        export_model("small", tmp_path / "net.pt")
+    with pytest.raises(InputError, match="at least 8 views"):
+        export_model("small", out, precision="int8", samples=[])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_differs_is_not_kept(zoo, tmp_path, monkeypatch):
+    from duotrack.runtime import export
+
+    monkeypatch.setattr(export, "differences", lambda *args: dict.fromkeys(("score_map", "size_map"), float("nan")))
+    for name in ("net.onnx", "net.xml"):
+        with pytest.raises(InputError, match="differs too much from torch"):
+            export_model("small", tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stack_of_targets_equals_one_by_one(zoo, tmp_path):
+    from duotrack.tracking.batch import update_together
+
+    done = export_model("small", tmp_path / "small.xml", batch=0)
+    first = duotrack.load_tracker("small", weights=done.path)
+    trackers = [first, *(first.clone() for _ in range(4))]
+    alone = [first.clone() for _ in trackers]
+    boxes = [(10.0 + 15 * i, 30.0, 24.0, 16.0 + i) for i in range(5)]
+    for tracker, single, box in zip(trackers, alone, boxes, strict=True):
+        tracker.init(frame(0), frame(1), box)
+        single.init(frame(0), frame(1), box)
+    for step in range(1, 4):
+        there = [(frame(2 * step), None if i == step else frame(2 * step + 1)) for i in range(5)]
+        same(
+            update_together(trackers, there, stack=3),
+            [single.update(*images) for single, images in zip(alone, there, strict=True)],
+        )
