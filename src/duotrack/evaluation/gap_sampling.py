@@ -11,7 +11,7 @@ from duotrack.datasets.sequence import Sequence
 from duotrack.errors import InputError
 from duotrack.frames import FramePair
 from duotrack.models.zoo import Geometry
-from duotrack.tracking.view import view
+from duotrack.tracking.view import view, view_template
 
 MOST_ROWS = 2048
 """Frames times tokens of one sequence: kernels between all of them take memory that grows with the square."""
@@ -74,7 +74,7 @@ def look(
             frames.append(index)
     if template is None or len(frames) < min(count, 2):
         return None
-    z = view(template, sequence.boxes[first], geometry.template_factor, geometry.template_size, device)[0]
+    z = view_template(template, sequence.boxes[first], geometry, device)[0]
     x = torch.stack(searches, dim=1)
     known = z[:, None].expand(-1, len(frames), -1, -1, -1)
     return Seen((known[0], known[1]), (x[0], x[1]), tuple(frames))

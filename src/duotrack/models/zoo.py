@@ -27,7 +27,9 @@ from duotrack.models.vit import VisionTransformer
 class Geometry:
     """What a model looks at: square crops around the target.
 
-    A crop's side is `factor` times the square root of the box area; it is resized to `size` pixels.
+    A crop's side is `factor` times the square root of the box area; it is resized to `size` pixels. `rim`: share of its
+    contrast that a template keeps outside of the target's box, so that the network knows the box's shape; 1 leaves it
+    as it is (ours: nothing else tells a network where in its template the target ends).
     """
 
     template_size: int
@@ -35,6 +37,7 @@ class Geometry:
     template_factor: float = 2.0
     search_factor: float = 4.0
     stride: int = 16
+    rim: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ MODELS: dict[str, ModelSpec] = {
         method="ckd",
         summary="CKD on a small Hiera backbone shared by both modalities; runs on a laptop CPU",
         build=build_ckd_tiny,
-        geometry=Geometry(template_size=96, search_size=192),
+        geometry=Geometry(template_size=96, search_size=192, rim=0.5),
         elimination="none",
         weights="ckd-tiny.safetensors",
         calibration=(1.864, 0.486),  # fitted on the held-out videos of docs/models/ckd-tiny.md

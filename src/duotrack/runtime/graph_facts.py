@@ -46,6 +46,7 @@ class _Sizes(BaseModel):
     template_factor: _Factor
     search_factor: _Factor
     stride: Annotated[int, Field(ge=1, le=64)]
+    rim: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
 class GraphFacts(BaseModel):

@@ -11,7 +11,7 @@ from torch import Tensor
 from duotrack.errors import InputError
 from duotrack.frames import FramePair, Image, Modality
 from duotrack.models.zoo import Geometry
-from duotrack.tracking.view import view
+from duotrack.tracking.view import view, view_template
 
 VIEWS = 64
 _SIDES = (0.06, 0.3)
@@ -52,7 +52,7 @@ def _view(images: list[Image], geometry: Geometry, rng: np.random.Generator) -> 
     height, width = images[0].shape[:2]
     sides = rng.uniform(*_SIDES, 2) * min(height, width)
     box = np.concatenate([rng.uniform(0, 1, 2) * (np.array([width, height]) - sides), sides])
-    template, _ = view(images, box, geometry.template_factor, geometry.template_size, torch.device("cpu"))
+    template, _ = view_template(images, box, geometry, torch.device("cpu"))
     moved: NDArray[np.float64] = box + np.concatenate([rng.uniform(-0.5, 0.5, 2) * sides, np.zeros(2)])
     search, _ = view(images, moved, geometry.search_factor, geometry.search_size, torch.device("cpu"))
     return [crops[i : i + 1] for crops in (template, search) for i in range(len(images))]

@@ -20,9 +20,10 @@ from duotrack.tracking.crop import square_around
 from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
 from duotrack.tracking.missing import Past, Policy, remember, shown_instead
+from duotrack.tracking.preprocess import fade_rim
 from duotrack.tracking.state import Memory, StateRule, calibrate, step
 from duotrack.tracking.template import Renewal, TemplateRule, cut_again, renew, usable
-from duotrack.tracking.view import view
+from duotrack.tracking.view import view, view_template
 
 logger = logging.getLogger(__name__)
 
@@ -282,14 +283,16 @@ class Tracker:
                 square_around(target.box, geometry.search_factor),
                 square_around(box, geometry.template_factor),
             )
-            cut = cut_again(peak.fused, before, now, geometry.template_size)
+            cut = fade_rim(cut_again(peak.fused, before, now, geometry.template_size), box, now, geometry.rim)
             return self.net.remember_fused(cut)  # type: ignore[attr-defined]  # as every network that gives `fused`
 
         return renew(self.templates, target.renewal, confidence, take)
 
     def _template(self, rgb: Image | None, aux: Image | None, box: NDArray[np.float64]) -> Any:
         """What the network keeps of the object in `box`: its own memory of both crops, else the crops."""
-        pair, _ = self._crop(rgb, aux, box, self.geometry.template_factor, self.geometry.template_size)
+        images = [image for image in (rgb, aux) if image is not None]
+        seen, _ = view_template(images, box, self.geometry, self.device)
+        pair = (None if rgb is None else seen[:1], None if aux is None else seen[-1:])
         memorise = getattr(self.net, "remember", None)
         return pair if memorise is None else memorise(pair)
 

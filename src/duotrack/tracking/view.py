@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from duotrack.frames import Image
 from duotrack.models.statistics import normalise
+from duotrack.models.zoo import Geometry
 from duotrack.tracking.crop import Square, crop_square, square_around
-from duotrack.tracking.preprocess import to_tensor
+from duotrack.tracking.preprocess import fade_rim, to_tensor
 
 
 def view(
@@ -43,6 +44,14 @@ def view(
         crop_square(image, box, factor, size, out=out).resize_factor for image, out in zip(images, crops, strict=True)
     ]
     return to_tensor(crops, device), resize_factor[0]
+
+
+def view_template(
+    images: Sequence[Image], box: ArrayLike, geometry: Geometry, device: torch.device
+) -> tuple[Tensor, float]:
+    """The target in `box` as a network is to remember it; see `view`, and `Geometry.rim`."""
+    seen, resize_factor = view(images, box, geometry.template_factor, geometry.template_size, device)
+    return fade_rim(seen, box, square_around(box, geometry.template_factor), geometry.rim), resize_factor
 
 
 def upload(images: Sequence[Image], device: torch.device) -> Tensor:

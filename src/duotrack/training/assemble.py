@@ -11,6 +11,7 @@ from torch import Tensor
 from duotrack.frames import MODALITIES, FramePair, Image, Modality
 from duotrack.models.zoo import Geometry
 from duotrack.tracking.crop import Crop, box_in_crop, crop_square
+from duotrack.tracking.preprocess import fade_rim
 from duotrack.training.augmentation import (
     Augmentation,
     Jitter,
@@ -109,6 +110,9 @@ def assemble(name: str, looks: Mapping[str, Look], rng: np.random.Generator, mak
     for key, made in sensors.items():
         light = draw_light(rng, augmentation)
         sample[key] = _stacked(made, shown, masks[key], light, rng, augmentation)
+        if key != "search":
+            square = crops[key][0].square
+            fade_rim(sample[key], around[key], square, shape.rim, mirrored=light.mirrored)
         fused = [crop.image for crop in crops[key][len(present) :]]
         if fused:  # an expert's image keeps its brightness: the adapter is to give it whatever the light
             plain = Light(1.0, light.mirrored)
