@@ -15,6 +15,7 @@ from duotrack.training.augmentation import (
     Augmentation,
     Jitter,
     Light,
+    beside,
     damage,
     draw_light,
     finish,
@@ -135,3 +136,23 @@ def test_unknown_or_impossible_settings() -> None:
         Augmentation(flip=1.5)
     with pytest.raises(ValidationError):
         Jitter(scale=-1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_crop_beside_the_target_shows_nothing_of_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    target = np.array([100.0, 80.0, 24.0, 40.0])
+    box = jitter_box(target, rng, Jitter())
+    found = beside(box, target, 4.0, (640, 512), rng)
+    assert found is not None
+    np.testing.assert_array_equal(found[2:], box[2:])
+    half = 2 * np.sqrt(found[2:].prod())
+    centre = found[:2] + found[2:] / 2
+    apart = np.abs(centre - target[:2] - target[2:] / 2)
+    assert (apart > half + target[2:] / 2).any()
+    assert ((centre > 0) & (centre < (640, 512))).all()
+
+
+def test_no_room_beside_a_target_that_fills_the_frame() -> None:
+    target = np.array([5.0, 5.0, 90.0, 90.0])
+    assert beside(target, target, 4.0, (100, 100), np.random.default_rng(0)) is None

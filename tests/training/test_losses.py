@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from duotrack.boxes import cxcywh_to_xyxy, giou_xyxy, xywh_to_xyxy
 from duotrack.models.outputs import HeadMaps
-from duotrack.training.losses import decode, focal_loss, giou_loss, task_loss
+from duotrack.training.losses import decode, focal_loss, giou_loss, sample_losses, task_loss
 from reference import golden_file
 
 GOLDEN = {k: torch.from_numpy(np.asarray(v)) for k, v in golden_file("ckd_g_targets").items()}
@@ -98,3 +98,24 @@ def test_a_perfect_prediction_has_iou_one_and_box_losses_near_zero() -> None:
     assert loss.iou.item() == pytest.approx(1, abs=1e-5)
     assert loss.giou.item() == pytest.approx(0, abs=1e-5)
     torch.testing.assert_close(loss.total, 2 * loss.giou + 5 * loss.l1 + loss.focal)
+
+
+def test_where_no_target_is_shown_only_the_map_counts() -> None:
+    torch.manual_seed(0)
+    maps = HeadMaps(
+        score_map=torch.rand(3, 1, 12, 12) * 0.9 + 0.05,
+        size_map=torch.rand(3, 2, 12, 12),
+        offset_map=torch.rand(3, 2, 12, 12),
+    )
+    boxes = torch.tensor([[0.3, 0.3, 0.2, 0.2], [0.0, 0, 0, 0], [0.5, 0.1, 0.3, 0.4]])
+    both = task_loss(maps, boxes)
+    rest = [0, 2]
+    alone = task_loss(HeadMaps(*(m[rest] for m in (maps.score_map, maps.size_map, maps.offset_map))), boxes[rest])
+    assert torch.isclose(both.giou, alone.giou)
+    assert torch.isclose(both.l1, alone.l1)
+    empty = -((1 - maps.score_map[1]).log() * maps.score_map[1] ** 2).sum()
+    assert torch.isclose(both.focal, alone.focal + empty / 2)
+    assert both.iou.isnan().tolist() == [False, True, False]
+    assert torch.isfinite(task_loss(maps, torch.zeros(3, 4)).total)
+    each = sample_losses(maps, boxes)
+    assert torch.isclose(each[1], empty)

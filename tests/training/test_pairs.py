@@ -247,3 +247,11 @@ def test_grey_may_spare_the_auxiliary_images(paired: Path, grey_aux: bool) -> No
     spread = lambda image: float((image.amax(dim=0) - image.amin(dim=0)).max())  # noqa: E731
     assert spread(rgb) < 1e-5
     assert (spread(aux) < 1e-5) == grey_aux
+
+
+def test_away_shows_no_target_and_says_so(paired: Path) -> None:
+    pairs = dataset(paired, jitter=Jitter(away=0.5))
+    boxes = torch.stack([pairs[(0, i)]["box"] for i in range(40)])
+    absent = (boxes == 0).all(dim=1)
+    assert 0 < int(absent.sum()) < 40
+    assert (boxes[~absent][:, 2:] > 0).all()

@@ -16,6 +16,7 @@ from duotrack.training.augmentation import (
     Augmentation,
     Jitter,
     Light,
+    beside,
     damage,
     draw_light,
     draw_lost,
@@ -62,7 +63,7 @@ def assemble(name: str, looks: Mapping[str, Look], rng: np.random.Generator, mak
 
     Returns:
         For each look `NAME` (2, 3, S, S) and, where it has fused images, `fused_NAME` (K, 3, S, S); `box` of the target
-        in the search crop and `present`; see `pairs.PairDataset`.
+        in the search crop (zeros where it is cut beside the target) and `present`; see `pairs.PairDataset`.
     """
     augmentation, shape = making.augmentation, making.geometry
     present = [m for m in MODALITIES if all(m in look.pair.available for look in looks.values())]
@@ -82,6 +83,11 @@ def assemble(name: str, looks: Mapping[str, Look], rng: np.random.Generator, mak
         boxes = {key: mirror_frame_box(box, images[key][0].shape[1]) for key, box in boxes.items()}
         images = {key: [mirror(image) for image in group] for key, group in images.items()}
     around = {"template": boxes["template"], "search": jitter_box(boxes["search"], rng, making.jitter)}
+    elsewhere = None
+    if making.jitter.away > 0 and rng.random() < making.jitter.away:
+        height, width = images["search"][0].shape[:2]
+        elsewhere = beside(around["search"], boxes["search"], shape.search_factor, (width, height), rng)
+        around["search"] = around["search"] if elsewhere is None else elsewhere
     if "dynamic" in looks:
         around["dynamic"] = stray(boxes["dynamic"], rng, making.jitter)
     crops: dict[str, list[Crop]] = {}
@@ -119,6 +125,7 @@ def assemble(name: str, looks: Mapping[str, Look], rng: np.random.Generator, mak
             sample[f"fused_{key}"] = torch.from_numpy(np.stack([finish(image, plain) for image in fused]))
         if key == "search":
             box = mirror_crop_box(places[key]) if light.mirrored else places[key]
+            box = box if elsewhere is None else np.zeros(4)
             sample["box"] = torch.from_numpy(box.astype(np.float32))
     return sample | {"present": torch.tensor([modality in shown for modality in MODALITIES])}
 

@@ -34,6 +34,12 @@ class Jitter(BaseModel):
         default=3.8, ge=0, description="As centre; 4 puts the target's centre up to the border of the crop."
     )
     hard_scale: float = Field(default=0.5, ge=0, description="As scale.")
+    away: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of pairs whose search crop is cut beside the target, where the network is to find nothing.",
+    )
     dynamic_centre: float = Field(
         default=0.05, ge=0, description="Largest shift of a dynamic template's centre, in sides of the box."
     )
@@ -91,6 +97,33 @@ def jitter_box(box: NDArray[np.float64], rng: np.random.Generator, jitter: Jitte
     size = box[2:] * np.exp(scale * rng.standard_normal(2))
     centre = box[:2] + box[2:] / 2 + shift * np.sqrt(size.prod()) * (rng.random(2) - 0.5)
     return np.concatenate([centre - size / 2, size])
+
+
+def beside(
+    box: NDArray[np.float64],
+    target: NDArray[np.float64],
+    factor: float,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> NDArray[np.float64] | None:
+    """A box as large as `box` around which a search crop shows nothing of the target; None: no room in the frame.
+
+    Ours. Its centre is in the frame, and the crop not much farther from the target than it must be.
+
+    Args:
+        box, target: (4,) `xywh` in the frame.
+        factor: of the search crop.
+        size: (width, height) of the frame.
+        rng: draws where.
+    """
+    reach = (factor * np.sqrt(box[2:].prod()) + target[2:]) / 2
+    centre = target[:2] + target[2:] / 2
+    for _ in range(8):
+        direction = rng.uniform(-1, 1, 2)
+        moved = centre + direction / np.abs(direction).max() * reach * rng.uniform(1.02, 2)
+        if (np.abs(moved - centre) > reach).any() and (moved > 0).all() and (moved < size).all():
+            return np.concatenate([moved - box[2:] / 2, box[2:]])
+    return None
 
 
 def stray(box: NDArray[np.float64], rng: np.random.Generator, jitter: Jitter) -> NDArray[np.float64]:

@@ -30,6 +30,11 @@ def _focal_terms(score: Tensor, target: Tensor) -> Tensor:
     return -torch.where(target == 1, hit, miss)
 
 
+def shown(boxes: Tensor) -> Tensor:
+    """(B, 4) `xywh` boxes -> (B,) bool: whether the search image shows a target, which a box without a size denies."""
+    return (boxes[:, 2:] > 0).all(dim=1)
+
+
 def giou_loss(pred: Tensor, truth: Tensor) -> Tensor:
     """Mean of 1 - GIoU over (B, 4) `xyxy` boxes; see `giou_terms`."""
     return giou_terms(pred, truth).mean()
@@ -82,15 +87,20 @@ def task_loss(
 ) -> TaskLoss:
     """2 GIoU + 5 L1 + focal of one head against ground truth (B, 4) x, y, w, h in fractions of the search image.
 
-    Computed in float32 whatever the maps' precision. The truth is clamped to [0, 1], the prediction is not.
+    Computed in float32 whatever the maps' precision. The truth is clamped to [0, 1], the prediction is not. Where no
+    target is shown (see `shown`; ours) the map is to be 0 everywhere and the box does not count; its `iou` is NaN.
     """
     target = heatmaps(boxes, maps.score_map.shape[-1])
     pred_boxes = decode(maps)
     pred, truth = cxcywh_to_xyxy(pred_boxes), xywh_to_xyxy(boxes.float()).clamp(0, 1)
-    giou, l1 = giou_loss(pred, truth), (pred - truth).abs().mean()
+    there = shown(boxes)
+    counted = there.sum().clamp(min=1)
+    giou = torch.where(there, giou_terms(pred, truth), 0.0).sum() / counted
+    l1 = torch.where(there[:, None], (pred - truth).abs(), 0.0).sum() / (4 * counted)
     focal = focal_loss(maps.score_map.squeeze(1), target)
     total = giou_weight * giou + l1_weight * l1 + focal_weight * focal
-    return TaskLoss(total, giou, l1, focal, iou_xyxy(pred, truth).detach(), pred_boxes)
+    iou = torch.where(there, iou_xyxy(pred, truth).detach(), torch.nan)
+    return TaskLoss(total, giou, l1, focal, iou, pred_boxes)
 
 
 def sample_losses(
@@ -102,4 +112,5 @@ def sample_losses(
     focal = _focal_terms(maps.score_map.squeeze(1), target).sum(dim=(1, 2))
     focal = focal / (target == 1).sum(dim=(1, 2)).clamp(min=1)
     l1 = (pred - truth).abs().mean(dim=1)
-    return giou_weight * giou_terms(pred, truth) + l1_weight * l1 + focal_weight * focal
+    boxed = giou_weight * giou_terms(pred, truth) + l1_weight * l1
+    return torch.where(shown(boxes), boxed, 0.0) + focal_weight * focal

@@ -9,7 +9,9 @@ from duotrack.models.outputs import HeadMaps, NetOutput
 from duotrack.training.losses import TaskLoss, task_loss
 
 Batch = dict[str, Tensor]
-"""`template` (B, 2, 3, T, T), `search` (B, 2, 3, S, S), `box` (B, 4), `present` (B, 2), as `training.pairs` makes."""
+"""`template` (B, 2, 3, T, T), `search` (B, 2, 3, S, S), `box` (B, 4), `present` (B, 2), as `training.pairs` makes.
+
+A box of zeros: the search image does not show the target."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def task(maps: HeadMaps, box: Tensor, weights: TaskWeights) -> TaskLoss:
 
 def task_parts(loss: TaskLoss) -> dict[str, Tensor]:
     """The scalars of one head for the log."""
-    return {"task": loss.total, "giou": loss.giou, "l1": loss.l1, "focal": loss.focal, "iou": loss.iou.mean()}
+    return {"task": loss.total, "giou": loss.giou, "l1": loss.l1, "focal": loss.focal, "iou": loss.iou.nanmean()}
 
 
 def images(batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

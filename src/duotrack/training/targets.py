@@ -28,7 +28,7 @@ def heatmaps(boxes: Tensor, size: int) -> Tensor:
 
     Returns:
         (B, size, size) float32 in [0, 1]. The centre cell is exactly 1; a centre that rounds to a cell outside the map
-        leaves a map without an exact 1.
+        leaves a map without an exact 1, and a box without a size, where no target is shown, a map of zeros.
     """
     x, y, w, h = (boxes.float() * size).unbind(-1)
     centre_x, centre_y = (x + w / 2).round(), (y + h / 2).round()  # half to even
@@ -39,4 +39,5 @@ def heatmaps(boxes: Tensor, size: int) -> Tensor:
     sigma = (2 * radius + 1) / 6
     # the bump is cut off at 3 sigma along each axis, far above the float-eps threshold of the original
     bump = torch.exp(-(dx**2 + dy**2) / (2 * sigma**2))
-    return bump * ((dx.abs() <= radius) & (dy.abs() <= radius))
+    sized = ((w > 0) & (h > 0))[:, None, None]
+    return bump * ((dx.abs() <= radius) & (dy.abs() <= radius) & sized)

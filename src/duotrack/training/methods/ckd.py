@@ -90,7 +90,7 @@ def ckd_step(net: CKD, batch: Batch, settings: CKDSettings, *, epoch: float = 0.
     for name, maps in out.teachers.items():
         teacher = task(maps, batch["box"], settings)
         total = total + teacher.total
-        parts |= {f"teacher_{name}": teacher.total, f"teacher_{name}_iou": teacher.iou.mean()}
+        parts |= {f"teacher_{name}": teacher.total, f"teacher_{name}_iou": teacher.iou.nanmean()}
     if settings.between_students != "none":
         between = over_layers(between_students(out, batch["present"], settings), settings.over_blocks)
         total = total + settings.style_weight * between

@@ -150,7 +150,7 @@ def _tasks(
     parts = {name: torch.stack([one[name] for one in each]).mean() for name in each[0]}
     for name in ("complete", "no_aux", "no_rgb"):
         parts[name] = losses[name].total if name in losses else zero
-        parts[f"{name}_iou"] = losses[name].iou.mean() if name in losses else zero
+        parts[f"{name}_iou"] = losses[name].iou.nanmean() if name in losses else zero
     return states, losses, parts
 
 
