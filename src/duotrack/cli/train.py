@@ -77,7 +77,9 @@ def train(
     try:
         fit(
             resolved,
-            replace(_folders(data or [], stills or [], names), photos=tuple(photos or ()), cutouts=tuple(cutouts or ())),
+            replace(
+                _folders(data or [], stills or [], names), photos=tuple(photos or ()), cutouts=tuple(cutouts or ())
+            ),
             out,
             validation=_folders(val, [], val_names) if val else None,
             resume=resume,

@@ -16,7 +16,15 @@ from duotrack.models.parameters import unused_parts
 from duotrack.models.zoo import MODELS, elimination_of, model_spec
 from duotrack.training import folder
 from duotrack.training.callbacks import AtomicCheckpoints
-from duotrack.training.data import Folders, describe, hold_out, open_folders, open_training, training_pairs, validation_pairs
+from duotrack.training.data import (
+    Folders,
+    describe,
+    hold_out,
+    open_folders,
+    open_training,
+    training_pairs,
+    validation_pairs,
+)
 from duotrack.training.methods.table import method_of
 from duotrack.training.module import TrackerModule
 from duotrack.training.optimise import Group, split_parameters

@@ -185,7 +185,7 @@ def _background(rgb: Image, infrared: NDArray[np.uint8] | None = None) -> Backgr
     half = (max(rgb.shape[1] // 2, 1), max(rgb.shape[0] // 2, 1))
     small = cv2.resize(rgb, half, interpolation=cv2.INTER_AREA)
     grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
-    detail = cv2.addWeighted(grey, 0.5, cv2.GaussianBlur(grey, (0, 0), 5), -0.5, 128)
+    detail = cv2.addWeighted(grey, 1, cv2.GaussianBlur(grey, (0, 0), 6), -1, 128)
     lab = cv2.cvtColor(cv2.GaussianBlur(small, (0, 0), 2.5), cv2.COLOR_RGB2LAB)
     steps = [np.quantile(lab[::4, ::4, 0], share) for share in (0.25, 0.5, 0.75)]
     materials = np.digitize(lab[..., 0], steps).astype(np.uint8)

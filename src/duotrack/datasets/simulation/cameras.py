@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duotrack.datasets.simulation.settings import Scenes
+from duotrack.datasets.simulation.thermal import Climate
 from duotrack.frames import Image
 
 Rng = np.random.Generator
@@ -42,12 +43,12 @@ class Sensors:
     pattern: float = 0.0
 
 
-def draw_sensors(rng: Rng, settings: Scenes, *, night: bool, level: float) -> Sensors:
-    """Two cameras; `level` is the warmth that the thermal one shows about mid-grey."""
+def draw_sensors(rng: Rng, settings: Scenes, *, night: bool, climate: Climate) -> Sensors:
+    """Two cameras; the thermal one sets its gain by how far temperatures differ, as such cameras do."""
     cast = rng.uniform(0.9, 1.1, 3)
     strength = rng.uniform(0.8, 1.15)
     if night:
-        strength = np.exp(rng.uniform(np.log(0.08), np.log(0.45)))
+        strength = np.exp(rng.uniform(np.log(0.14), np.log(0.55)))
         warm = rng.random()
         cast = np.array([1.15, 1.0, 0.75]) if warm < 0.4 else np.array([0.85, 1.05, 1.0]) if warm < 0.7 else cast
     lit = rng.random() < settings.light
@@ -57,11 +58,11 @@ def draw_sensors(rng: Rng, settings: Scenes, *, night: bool, level: float) -> Se
     if lit and rng.random() < (0.7 if night else 0.3):
         glare = (float(rng.uniform(0.5, 1)), *(float(v) for v in rng.uniform(0, 1, 2)), float(rng.uniform(0.15, 0.9)))
     low = hurt and rng.random() < 0.35
-    gain = float(rng.uniform(0.2, 0.6) if low else rng.uniform(0.7, 1.5))
+    gain = float(np.clip(rng.uniform(25, 75) / (climate.spread + 8), 0.6, 2.2)) * (rng.uniform(0.3, 0.6) if low else 1)
     middle = float(rng.uniform(50, 150))
     return Sensors(
         gain=cast * strength,
-        gamma=float(np.exp(rng.normal(0, 0.2))),
+        gamma=float(np.exp(rng.normal(-0.2 if night else 0, 0.2))),
         fog=float(rng.uniform(0.2, 0.7)) if lit and not night and rng.random() < 0.3 else 0.0,
         haze=float(rng.uniform(150, 235)),
         noise=float(rng.uniform(4, 16) if night else rng.uniform(0, 5)),
@@ -70,7 +71,7 @@ def draw_sensors(rng: Rng, settings: Scenes, *, night: bool, level: float) -> Se
         quality=int(rng.integers(15, 60)) if blurred and which > 0.6 else 0,
         glare=glare,
         heat_gain=gain,
-        heat_offset=middle - gain * level,
+        heat_offset=middle - gain * climate.level,
         inverted=bool(rng.random() < 0.2),
         heat_blur=float(rng.uniform(0.4, 1.7)),
         heat_noise=float(rng.uniform(3, 14) if hurt and rng.random() < 0.6 else rng.uniform(0.3, 3)),
@@ -103,7 +104,9 @@ def see(image: Image, sensors: Sensors, light: float, smear: tuple[float, float]
     if sensors.noise > 0.5:
         image = _noisy(image, sensors.noise, rng, _noise_bank(height, width, 3))
     if sensors.quality:
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, sensors.quality])[1], cv2.IMREAD_COLOR)
+        image = cv2.imdecode(
+            cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, sensors.quality])[1], cv2.IMREAD_COLOR
+        )
     return np.asarray(image, np.uint8)
 
 

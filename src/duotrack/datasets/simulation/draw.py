@@ -34,7 +34,9 @@ class _Ways:
         return first
 
 
-def draw_scene(rng: Rng, pool: Pool, settings: Scenes, length: int, *, leaves: bool = False, crossing: float = 0) -> Scene:
+def draw_scene(
+    rng: Rng, pool: Pool, settings: Scenes, length: int, *, leaves: bool = False, crossing: float = 0
+) -> Scene:
     """A scene of `length` frames.
 
     Args:
@@ -57,6 +59,7 @@ def draw_scene(rng: Rng, pool: Pool, settings: Scenes, length: int, *, leaves: b
     size = float(np.exp(rng.uniform(np.log(settings.smallest), np.log(largest))))
     moving, fast = rng.random() < settings.camera, rng.random() < settings.fast
     night, crossed = rng.random() < settings.night, rng.random() < settings.crossover
+    crossed = crossed and (not night or rng.random() < 0.15)
     changing = rng.random() < settings.light
     scale = width / 320
     pan = float(np.exp(rng.uniform(np.log(0.1), np.log(1.5)))) * scale if moving else 0.0
@@ -89,12 +92,19 @@ def draw_scene(rng: Rng, pool: Pool, settings: Scenes, length: int, *, leaves: b
         [
             (x, speed + out, margin, width - margin),
             (y, 0.5 * speed + out, margin, height - margin),
-            (0.0, 0.006 if rng.random() < 0.6 else 0.002, np.log(settings.smallest / size) - 0.1, np.log(largest / size)),
+            (
+                0.0,
+                0.006 if rng.random() < 0.6 else 0.002,
+                np.log(settings.smallest / size) - 0.1,
+                np.log(largest / size),
+            ),
             (0.0, 0.005 if rng.random() < 0.4 else 0.0015, -0.5, 0.5),
             (float(rng.normal(0, 0.06)), turning, -0.25 if turning < 0.01 else -9.0, 0.25 if turning < 0.01 else 9.0),
         ]
     )
-    excess = draw_excess(rng, kind)
+    excess = draw_excess(rng, kind, climate)
+    if night and abs(excess) < 25 and rng.random() < 0.85:  # seen by neither camera it could not be followed
+        excess = float(rng.uniform(25, 110))
     growth = 1.6
     target = _actor(rng, sprite, climate, excess, size, "picture", channel, most=growth * size)
     actors = [target]
@@ -118,7 +128,7 @@ def draw_scene(rng: Rng, pool: Pool, settings: Scenes, length: int, *, leaves: b
         place,
         path,
         tuple(actors),
-        draw_sensors(rng, settings, night=night, level=climate.level),
+        draw_sensors(rng, settings, night=night, climate=climate),
         drift,
         frozenset(name for name, holds in said.items() if holds),
     )
@@ -131,7 +141,9 @@ def _kind(rng: Rng, skyward: bool) -> Kind:
     return KINDS[int(rng.choice(len(KINDS), p=[0.38, 0.27, 0.12, 0.05, 0.18]))]
 
 
-def _background(rng: Rng, pool: Pool, settings: Scenes, skyward: bool) -> tuple[Background, Floats, tuple[float, float]]:
+def _background(
+    rng: Rng, pool: Pool, settings: Scenes, skyward: bool
+) -> tuple[Background, Floats, tuple[float, float]]:
     """A background, its (2, 3) place in the camera's plane about the origin, and how far the camera may pan."""
     choice = pool.skies if skyward else pool.photos
     if not choice or (not skyward and rng.random() < settings.procedural):
@@ -181,11 +193,16 @@ def _region(rng: Rng, pool: Pool, settings: Scenes) -> Sprite | None:
     if pick < 0.6:
         alpha[:] = 0
         if pick < 0.3:
-            cv2.ellipse(alpha, (w // 2, h // 2), (max(w // 2 - 1, 1), max(h // 2 - 1, 1)), 0, 0, 360, 255, -1, cv2.LINE_AA)
+            cv2.ellipse(
+                alpha, (w // 2, h // 2), (max(w // 2 - 1, 1), max(h // 2 - 1, 1)), 0, 0, 360, 255, -1, cv2.LINE_AA
+            )
         else:
             angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(5, 14))))
             reach = rng.uniform(0.6, 1, len(angles))
-            points = np.stack([np.cos(angles) * w / 2, np.sin(angles) * h / 2], axis=1) * reach[:, None] + (w / 2, h / 2)
+            points = np.stack([np.cos(angles) * w / 2, np.sin(angles) * h / 2], axis=1) * reach[:, None] + (
+                w / 2,
+                h / 2,
+            )
             cv2.fillPoly(alpha, [points.astype(np.int32)], 255, cv2.LINE_AA)
         alpha = cv2.GaussianBlur(alpha, (0, 0), 0.8)
     infrared = None
@@ -233,12 +250,15 @@ def _actor(
 def _recoloured(rng: Rng, poses: tuple[Pose, ...], *, strong: bool) -> tuple[Pose, ...]:
     """The same things in another light, or with other colours."""
     gain = np.exp(rng.normal(0, 0.18)) * np.exp(rng.normal(0, 0.25 if strong else 0.06, 3))
-    order = rng.permutation(3) if strong and rng.random() < 0.4 else np.arange(3)
+    order = rng.permutation(3) if strong and rng.random() < 0.25 else np.arange(3)
     made = []
     for pose in poses:
         channels = cv2.split(pose.colour)
         alpha = channels[3]
-        lit = [cv2.min(cv2.convertScaleAbs(channels[int(i)], alpha=float(by)), alpha) for i, by in zip(order, gain, strict=True)]
+        lit = [
+            cv2.min(cv2.convertScaleAbs(channels[int(i)], alpha=float(by)), alpha)
+            for i, by in zip(order, gain, strict=True)
+        ]
         made.append(replace(pose, colour=np.asarray(cv2.merge([*lit, alpha]), np.uint8)))
     return tuple(made)
 
@@ -279,7 +299,7 @@ def _companion(
             (float(rng.normal(0, 0.05)), 0.0015, -0.25, 0.25),
         ]
     )
-    own = excess + rng.normal(0, 12) if rng.random() < 0.55 else draw_excess(rng, other.kind)
+    own = excess + rng.normal(0, 12) if rng.random() < 0.55 else draw_excess(rng, other.kind, climate)
     return _actor(
         rng,
         other,
@@ -302,7 +322,14 @@ def _like(rng: Rng, pool: Pool, settings: Scenes, sprite: Sprite) -> Sprite:
 
 
 def _passer(
-    rng: Rng, pool: Pool, settings: Scenes, skyward: bool, climate: Climate, size: float, walls: tuple[float, float], ways: _Ways
+    rng: Rng,
+    pool: Pool,
+    settings: Scenes,
+    skyward: bool,
+    climate: Climate,
+    size: float,
+    walls: tuple[float, float],
+    ways: _Ways,
 ) -> Actor:
     """Something of any class on its own way over the background."""
     kind = _kind(rng, skyward)
@@ -320,7 +347,7 @@ def _passer(
         ]
     )
     sprite = _sprite(rng, pool, settings, kind)
-    return _actor(rng, sprite, climate, draw_excess(rng, kind), own, "background", channel, most=1.4 * own)
+    return _actor(rng, sprite, climate, draw_excess(rng, kind, climate), own, "background", channel, most=1.4 * own)
 
 
 def _occluders(rng: Rng, pool: Pool, settings: Scenes, climate: Climate, size: float, length: int) -> list[Actor]:
@@ -346,7 +373,9 @@ def _placed(rng: Rng, scene: Scene, crossing: float) -> Scene:
     for index, actor in enumerate(actors):
         if not actor.front or actor.frame != "background":
             continue
-        when = min(max(crossing + rng.normal(0, 6), 0), scene.length) if crossing else rng.uniform(0.1, 1) * scene.length
+        when = (
+            min(max(crossing + rng.normal(0, 6), 0), scene.length) if crossing else rng.uniform(0.1, 1) * scene.length
+        )
         spot = scene.matrix(actors[0], when)[:, 2] + rng.normal(0, 0.45, 2) * actors[0].size
         plane = cv2.invertAffineTransform(scene.camera(when)) @ [*spot, 1]
         pole = actor.phase == 1.0
@@ -358,5 +387,3 @@ def _placed(rng: Rng, scene: Scene, crossing: float) -> Scene:
     fixed = np.tile(np.array(extra), (len(scene.path.knots), 1))
     path = replace(scene.path, knots=np.concatenate([scene.path.knots, fixed], axis=1))
     return replace(scene, actors=tuple(actors), path=path)
-
-

@@ -77,7 +77,9 @@ def visible_frame(scene: Scene, time: float, rng: np.random.Generator) -> Image:
     camera = scene.camera(time)
     image = _backdrop(scene.background, scene, camera, np.zeros(3))
     for actor in _order(scene):
-        stamped = stamp(actor.poses[scene.pose(actor, time)].colour, scene.matrix(actor, time), scene.width, scene.height)
+        stamped = stamp(
+            actor.poses[scene.pose(actor, time)].colour, scene.matrix(actor, time), scene.width, scene.height
+        )
         if stamped is not None:
             pixels, left, top = stamped
             part = image[top : top + pixels.shape[0], left : left + pixels.shape[1]]

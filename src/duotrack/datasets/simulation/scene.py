@@ -118,7 +118,9 @@ def clip_box(box: Floats, width: int, height: int) -> Floats:
     return np.concatenate([low, high - low])
 
 
-def stamp(image: NDArray[np.uint8], matrix: Floats, width: int, height: int) -> tuple[NDArray[np.uint8], int, int] | None:
+def stamp(
+    image: NDArray[np.uint8], matrix: Floats, width: int, height: int
+) -> tuple[NDArray[np.uint8], int, int] | None:
     """A sprite warped to its place: the pixels of its part of the frame, and that part's left and top.
 
     Args:
@@ -141,5 +143,7 @@ def stamp(image: NDArray[np.uint8], matrix: Floats, width: int, height: int) -> 
     linear = matrix[:, :2] / (columns, rows)
     # pixel centres: (c + 0.5) / n - 0.5 in the unit square, and 0.5 less than the edge coordinate in the frame
     shift = matrix[:, 2] + linear @ (0.5 - np.array([columns, rows]) / 2) - 0.5 - (left, top)
-    warped = cv2.warpAffine(image, np.column_stack([linear, shift]), (right - left, bottom - top), flags=cv2.INTER_LINEAR)
+    warped = cv2.warpAffine(
+        image, np.column_stack([linear, shift]), (right - left, bottom - top), flags=cv2.INTER_LINEAR
+    )
     return np.asarray(warped, np.uint8), left, top

@@ -17,7 +17,10 @@ class Scenes(BaseModel):
         default=0.5, gt=0, le=1, description="Largest target, of the frame's shorter side; sizes are log-uniform."
     )
     procedural: float = Field(
-        default=0.25, ge=0, le=1, description="Share of backgrounds and objects that are drawn though pictures are given."
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Share of backgrounds and objects that are drawn though pictures are given.",
     )
     regions: float = Field(
         default=0.2, ge=0, le=1, description="Share of objects that are random regions of a background picture."
@@ -27,9 +30,14 @@ class Scenes(BaseModel):
         default=0.65, ge=0, le=1, description="Share of scenes with objects of the target's own class about it."
     )
     twins: float = Field(
-        default=0.4, ge=0, le=1, description="Share of such objects that are the target's own picture, often recoloured."
+        default=0.4,
+        ge=0,
+        le=1,
+        description="Share of such objects that are the target's own picture, often recoloured.",
     )
-    occlusion: float = Field(default=0.35, ge=0, le=1, description="Share of scenes in which something hides the target.")
+    occlusion: float = Field(
+        default=0.35, ge=0, le=1, description="Share of scenes in which something hides the target."
+    )
     camera: float = Field(default=0.7, ge=0, le=1, description="Share of scenes with a moving camera.")
     fast: float = Field(default=0.15, ge=0, le=1, description="Share of scenes with a fast target or a jerking camera.")
     night: float = Field(default=0.22, ge=0, le=1, description="Share of scenes with a dark, noisy visible picture.")
@@ -43,7 +51,10 @@ class Scenes(BaseModel):
         default=0.2, ge=0, le=1, description="Share of scenes in which the target is as warm as what is behind it."
     )
     thermal_damage: float = Field(
-        default=0.6, ge=0, le=1, description="Share of scenes with strong noise, stripes or low contrast in the thermal."
+        default=0.6,
+        ge=0,
+        le=1,
+        description="Share of scenes with strong noise, stripes or low contrast in the thermal.",
     )
     freezes: float = Field(default=0.03, ge=0, le=1, description="Share of frames in a frozen stretch of one camera.")
     misalignment: float = Field(

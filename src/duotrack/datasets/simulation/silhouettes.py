@@ -55,7 +55,9 @@ class Pen:
 def drawn_sprite(rng: Rng, kind: Kind, side: int = 160) -> Sprite:
     """A random object of a kind, at most `side` pixels long; its poses are equally large."""
     drawers = {"person": _people, "vehicle": _vehicle, "animal": _animal, "flyer": _flyer, "thing": _thing}
-    texture = 0.75 + 0.5 * noise(rng, SIDE, SIDE, coarse=float(rng.uniform(2, 12)), roughness=float(rng.uniform(0.4, 0.9)))
+    texture = 0.75 + 0.5 * noise(
+        rng, SIDE, SIDE, coarse=float(rng.uniform(2, 12)), roughness=float(rng.uniform(0.4, 0.9))
+    )
     light = np.linspace(*rng.uniform(0.8, 1.2, 2), SIDE, dtype=np.float32)
     pens = drawers[kind](rng)
     # all poses are cut to the same frame, so that an object stays in place while its parts move
@@ -106,7 +108,9 @@ def _people(rng: Rng) -> list[Pen]:
             for wheel in (0.27, 0.73):
                 ring = [(wheel + 0.15 * np.cos(a), 0.82 + 0.15 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 30)]
                 pen.limb(ring, 0.018, (25, 25, 28), 0.35)
-            pen.limb([(0.27, 0.82), (0.42, 0.6), (0.66, 0.6), (0.73, 0.82), (0.47, 0.8), (0.42, 0.6)], 0.02, bag_rgb, 0.25)
+            pen.limb(
+                [(0.27, 0.82), (0.42, 0.6), (0.66, 0.6), (0.73, 0.82), (0.47, 0.8), (0.42, 0.6)], 0.02, bag_rgb, 0.25
+            )
             hip, shoulder, head = np.array([0.42, 0.55]), np.array([0.53, 0.3]), np.array([0.56, 0.17])
         for side in (-1, 1):
             angle = side * swing
@@ -125,11 +129,17 @@ def _people(rng: Rng) -> list[Pen]:
             pen.ellipse(foot[0] + 0.015 * (not front), foot[1] + 0.012, 0.045, 0.022, shoes, 0.35)
         half = (0.105 if front else 0.075) * bulk
         pen.polygon(
-            [shoulder + (-half, 0), shoulder + (half, 0), hip + (half * 0.8, 0.03), hip + (-half * 0.8, 0.03)], top, 0.65
+            [shoulder + (-half, 0), shoulder + (half, 0), hip + (half * 0.8, 0.03), hip + (-half * 0.8, 0.03)],
+            top,
+            0.65,
         )
         pen.ellipse(*shoulder, half, 0.03, top, 0.65)
         if skirt and not cycle:
-            pen.polygon([hip + (-half * 0.8, -0.02), hip + (half * 0.8, -0.02), hip + (0.12, 0.22), hip + (-0.12, 0.22)], trousers, 0.55)
+            pen.polygon(
+                [hip + (-half * 0.8, -0.02), hip + (half * 0.8, -0.02), hip + (0.12, 0.22), hip + (-0.12, 0.22)],
+                trousers,
+                0.55,
+            )
         if bag:
             pen.ellipse(shoulder[0] + bag_side * half, 0.38, 0.05, 0.09, bag_rgb, 0.3)
         for side in (-1, 1):
@@ -137,10 +147,19 @@ def _people(rng: Rng) -> list[Pen]:
             if cycle:
                 elbow, hand = np.array([0.61, 0.45]), np.array([0.68, 0.56])
             else:
-                elbow = shoulder + (side * half * front, 0.02) + 0.14 * np.array([np.sin(angle) + side * 0.15 * front, np.cos(angle)])
+                elbow = (
+                    shoulder
+                    + (side * half * front, 0.02)
+                    + 0.14 * np.array([np.sin(angle) + side * 0.15 * front, np.cos(angle)])
+                )
                 hand = elbow + 0.13 * np.array([np.sin(angle + 0.35 * (not front)), np.cos(angle)])
             arm = skin if not sleeves else top * 0.9
-            pen.limb([shoulder + (side * half * 0.9 * front, 0.015), elbow, hand], 0.045 * bulk, arm, 0.65 if sleeves else 0.95)
+            pen.limb(
+                [shoulder + (side * half * 0.9 * front, 0.015), elbow, hand],
+                0.045 * bulk,
+                arm,
+                0.65 if sleeves else 0.95,
+            )
             pen.ellipse(*hand, 0.024, 0.026, skin, 0.95)
         pen.limb([shoulder, head], 0.05, skin, 1.0)
         pen.ellipse(*head, 0.055, 0.07, skin, 1.0)
@@ -163,11 +182,25 @@ def _vehicle(rng: Rng) -> list[Pen]:
         nose, tail = rng.uniform(0.14, 0.3), rng.uniform(0.02, 0.2)
         if box:
             nose, tail = rng.uniform(0.04, 0.15), 0.01
-        shell = [(0.03, base), (0.03 + 0.3 * tail, waist), (0.05 + tail, roof), (0.92 - nose, roof), (1.0 - nose, waist), (0.95, waist + 0.03), (0.97, base)]
+        shell = [
+            (0.03, base),
+            (0.03 + 0.3 * tail, waist),
+            (0.05 + tail, roof),
+            (0.92 - nose, roof),
+            (1.0 - nose, waist),
+            (0.95, waist + 0.03),
+            (0.97, base),
+        ]
         pen.polygon(shell, body, 0.35)
-        pen.polygon([(0.97 - nose, waist), (0.95, waist + 0.03), (0.97, base), (0.9 - nose * 0.6, base)], body * 0.95, engine)
+        pen.polygon(
+            [(0.97 - nose, waist), (0.95, waist + 0.03), (0.97, base), (0.9 - nose * 0.6, base)], body * 0.95, engine
+        )
         inset = 0.02
-        pen.polygon([(0.07 + tail, roof + inset), (0.9 - nose, roof + inset), (0.97 - nose, waist), (0.05 + 0.5 * tail, waist)], glass, 0.15)
+        pen.polygon(
+            [(0.07 + tail, roof + inset), (0.9 - nose, roof + inset), (0.97 - nose, waist), (0.05 + 0.5 * tail, waist)],
+            glass,
+            0.15,
+        )
         for post in np.linspace(0.15 + tail, 0.8 - nose, int(rng.integers(2, 4 + 3 * box))):
             pen.limb([(post, roof), (post + 0.01, waist)], 0.016, body * 0.8, 0.3)
         pen.limb([(0.04, base - 0.05), (0.95, base - 0.05)], 0.008, body * 0.6, 0.35)
@@ -183,10 +216,36 @@ def _vehicle(rng: Rng) -> list[Pen]:
         waist = top + (base - top) * rng.uniform(0.35, 0.5)
         lean = rng.uniform(0.03, 0.14)
         for x in (left + 0.06, right - 0.06):
-            pen.polygon([(x - 0.06, base - 0.15), (x + 0.06, base - 0.15), (x + 0.06, base + 0.05), (x - 0.06, base + 0.05)], tyre, 0.8)
-        pen.polygon([(left + lean, top), (right - lean, top), (right, waist), (right, base), (left, base), (left, waist)], body, 0.35)
-        pen.polygon([(left + lean + 0.03, top + 0.04), (right - lean - 0.03, top + 0.04), (right - 0.04, waist), (left + 0.04, waist)], glass, 0.15)
-        pen.polygon([(left + 0.2, waist + 0.06), (right - 0.2, waist + 0.06), (right - 0.2, base - 0.08), (left + 0.2, base - 0.08)], body * 0.55, engine)
+            pen.polygon(
+                [(x - 0.06, base - 0.15), (x + 0.06, base - 0.15), (x + 0.06, base + 0.05), (x - 0.06, base + 0.05)],
+                tyre,
+                0.8,
+            )
+        pen.polygon(
+            [(left + lean, top), (right - lean, top), (right, waist), (right, base), (left, base), (left, waist)],
+            body,
+            0.35,
+        )
+        pen.polygon(
+            [
+                (left + lean + 0.03, top + 0.04),
+                (right - lean - 0.03, top + 0.04),
+                (right - 0.04, waist),
+                (left + 0.04, waist),
+            ],
+            glass,
+            0.15,
+        )
+        pen.polygon(
+            [
+                (left + 0.2, waist + 0.06),
+                (right - 0.2, waist + 0.06),
+                (right - 0.2, base - 0.08),
+                (left + 0.2, base - 0.08),
+            ],
+            body * 0.55,
+            engine,
+        )
         lamp = (250, 245, 220) if rng.random() < 0.5 else (190, 25, 20)
         for x in (left + 0.1, right - 0.1):
             pen.ellipse(x, waist + 0.1, 0.06, 0.035, lamp, 0.7)
@@ -243,8 +302,16 @@ def _flyer(rng: Rng) -> list[Pen]:
             pen.ellipse(0.5, 0.57, 0.04, 0.035, shade * 0.5, 0.6)
         elif pick < 0.65:
             pen.ellipse(0.5, 0.5, 0.42, thick, shade, 0.4)
-            pen.polygon([(0.45, 0.5), (0.56, 0.5), (0.5 - sweep, 0.5 + span * 0.7), (0.44 - sweep, 0.5 + span * 0.7)], shade * 0.85, 0.3)
-            pen.polygon([(0.45, 0.5), (0.56, 0.5), (0.5 - sweep, 0.5 - span * 0.5), (0.44 - sweep, 0.5 - span * 0.5)], shade * 1.05, 0.3)
+            pen.polygon(
+                [(0.45, 0.5), (0.56, 0.5), (0.5 - sweep, 0.5 + span * 0.7), (0.44 - sweep, 0.5 + span * 0.7)],
+                shade * 0.85,
+                0.3,
+            )
+            pen.polygon(
+                [(0.45, 0.5), (0.56, 0.5), (0.5 - sweep, 0.5 - span * 0.5), (0.44 - sweep, 0.5 - span * 0.5)],
+                shade * 1.05,
+                0.3,
+            )
             pen.polygon([(0.1, 0.5), (0.2, 0.5), (0.13, 0.36), (0.07, 0.36)], shade * 0.9, 0.3)
             pen.ellipse(0.48 - sweep / 2, 0.5 + span * 0.35, 0.05, 0.022, shade * 0.6, 1.0)
         else:
@@ -252,7 +319,11 @@ def _flyer(rng: Rng) -> list[Pen]:
             for side in (-1, 1):
                 tip = (0.5 + side * span, 0.5 - lift)
                 elbow = (0.5 + side * span * 0.5, 0.5 - lift * 0.8 - 0.05)
-                pen.polygon([(0.5, 0.46), elbow, tip, (0.5 + side * span * 0.4, 0.55 - lift * 0.5), (0.5, 0.56)], shade * (1 + 0.1 * side), 0.5)
+                pen.polygon(
+                    [(0.5, 0.46), elbow, tip, (0.5 + side * span * 0.4, 0.55 - lift * 0.5), (0.5, 0.56)],
+                    shade * (1 + 0.1 * side),
+                    0.5,
+                )
             pen.ellipse(0.5, 0.52, thick, 0.09, shade * 0.9, 1.0)
         pens.append(pen)
     return pens

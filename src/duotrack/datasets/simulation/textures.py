@@ -114,19 +114,29 @@ def street(rng: Rng, height: int, width: int) -> Image:
         x += w + int(rng.uniform(-0.02, 0.06) * width)
     picture[horizon:] = ground_texture(rng, height - horizon, width)
     vanish = (int(width * rng.uniform(0.2, 0.8)), horizon)
-    road = np.array([vanish, (int(width * rng.uniform(-0.3, 0.3)), height), (int(width * rng.uniform(0.7, 1.3)), height)])
+    road = np.array(
+        [vanish, (int(width * rng.uniform(-0.3, 0.3)), height), (int(width * rng.uniform(0.7, 1.3)), height)]
+    )
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [road.astype(np.int32)], 255, cv2.LINE_AA)
     cover = (mask.astype(np.float32) / 255)[..., None]
     shade = rng.uniform(50, 120)
-    asphalt = tinted(noise(rng, height, width, coarse=40, roughness=0.9), np.full(3, shade * 0.8), np.full(3, shade * 1.15))
+    asphalt = tinted(
+        noise(rng, height, width, coarse=40, roughness=0.9), np.full(3, shade * 0.8), np.full(3, shade * 1.15)
+    )
     picture = (picture * (1 - cover) + asphalt * cover).astype(np.uint8)
     middle = int(road[1:, 0].mean())
     for start in np.arange(0.05, 1, 0.13):
         a, b = (np.array(vanish) + (np.array([middle, height]) - vanish) * at**2 for at in (start, start + 0.06))
         cv2.line(picture, _pixel(a), _pixel(b), (215, 215, 205), max(int(6 * start), 1), cv2.LINE_AA)
     for _ in range(int(rng.integers(0, 9))):
-        tree(rng, picture, int(rng.integers(width)), int(rng.uniform(horizon, height * 0.8)), height * rng.uniform(0.1, 0.4))
+        tree(
+            rng,
+            picture,
+            int(rng.integers(width)),
+            int(rng.uniform(horizon, height * 0.8)),
+            height * rng.uniform(0.1, 0.4),
+        )
     return picture
 
 
@@ -149,7 +159,13 @@ def drawn_background(rng: Rng, height: int, width: int, *, skyward: bool) -> Ima
     picture = makers[int(rng.integers(len(makers)))](rng, height, width)
     if rng.random() < 0.3:
         for _ in range(int(rng.integers(3, 14))):
-            tree(rng, picture, int(rng.integers(width)), int(rng.uniform(0.2, 1) * height), height * rng.uniform(0.05, 0.3))
+            tree(
+                rng,
+                picture,
+                int(rng.integers(width)),
+                int(rng.uniform(0.2, 1) * height),
+                height * rng.uniform(0.05, 0.3),
+            )
     return picture
 
 

@@ -41,7 +41,7 @@ def background_heat(rng: Rng, background: Background, climate: Climate) -> NDArr
     table[:16] = table[:16].reshape(4, 4).mean(axis=1, keepdims=True).repeat(4, 1).ravel() * 0.5 + table[:16] * 0.5
     heat = cv2.LUT(background.materials, np.clip(table, 5, 250).astype(np.uint8))
     heat = cv2.GaussianBlur(heat, (0, 0), 1.6)
-    weight = float(rng.uniform(0.1, 1.0)) * (1 if rng.random() < 0.6 else -1) * min(climate.spread / 15, 1.5)
+    weight = float(rng.uniform(0.15, 0.9)) * (1 if rng.random() < 0.6 else -1) * min(climate.spread / 20, 1)
     heat = cv2.addWeighted(heat, 1, background.detail, weight, -128 * weight)
     tone = float(rng.uniform(-0.25, 0.25)) * min(climate.spread / 20, 1)
     heat = cv2.addWeighted(heat, 1, background.grey, tone, -110 * tone)
@@ -50,15 +50,16 @@ def background_heat(rng: Rng, background: Background, climate: Climate) -> NDArr
     return np.asarray(cv2.addWeighted(heat, 1, slow, 1, -128), np.uint8)
 
 
-def draw_excess(rng: Rng, kind: Kind) -> float:
+def draw_excess(rng: Rng, kind: Kind, climate: Climate) -> float:
     """Grey levels by which an object is warmer than its surroundings; some are colder, some as warm."""
+    base = climate.spread * float(rng.uniform(0, 1.5))
     warm = {"person": 0.85, "animal": 0.85, "vehicle": 0.6, "flyer": 0.6, "thing": 0.45}[kind]
     pick = rng.random()
     if pick < warm:
-        return float(np.exp(rng.uniform(np.log(18), np.log(150))))
+        return base + float(np.exp(rng.uniform(np.log(20), np.log(130))))
     if pick < warm + 0.6 * (1 - warm):
-        return -float(np.exp(rng.uniform(np.log(12), np.log(80))))
-    return float(rng.normal(0, 8))
+        return -base - float(np.exp(rng.uniform(np.log(15), np.log(80))))
+    return float(rng.normal(0, 10))
 
 
 def object_heat(rng: Rng, poses: tuple[Pose, ...], climate: Climate, excess: float) -> tuple[NDArray[np.uint8], ...]:
@@ -90,5 +91,7 @@ def object_heat(rng: Rng, poses: tuple[Pose, ...], climate: Climate, excess: flo
             grey = cv2.cvtColor(np.ascontiguousarray(pose.colour[..., :3]), cv2.COLOR_RGB2GRAY).astype(np.float32)
             warmth = climate.level + excess * (1 - depth + depth * parts) + texture * (grey - 90)
             heat = np.clip(warmth, 0, 255).astype(np.uint8)
-        made.append(np.dstack([cv2.multiply(np.ascontiguousarray(heat), np.ascontiguousarray(alpha), scale=1 / 255), alpha]))
+        made.append(
+            np.dstack([cv2.multiply(np.ascontiguousarray(heat), np.ascontiguousarray(alpha), scale=1 / 255), alpha])
+        )
     return tuple(made)
