@@ -101,8 +101,10 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
     return (found[256], found[257]) if len(found) == 2 else None
 
 
-def read_raw(path: Path) -> NDArray[Any] | None:
+def read_raw(path: Path, *, side: int | None = None) -> NDArray[Any] | None:
     """Decode an image file as it is: (H, W) or (H, W, 3 or 4) in OpenCV's BGR order; None where it is corrupt.
+
+    With `side` a JPEG comes at a half, quarter or eighth of its size, in less time, if its longer side stays above it.
 
     Raises:
         InputError: it declares more than `MAX_PIXELS`.
@@ -119,6 +121,9 @@ def read_raw(path: Path) -> NDArray[Any] | None:
         return None
     # only a JPEG carries an orientation that everybody honours; everything else is taken with all its channels and bits
     flags = cv2.IMREAD_ANYCOLOR if jpeg else cv2.IMREAD_UNCHANGED
+    if jpeg and side is not None:
+        smaller = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+        flags = next((smaller[by] for by in (8, 4, 2) if max(size) // by >= side), flags)
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)

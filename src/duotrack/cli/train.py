@@ -1,5 +1,6 @@
 """`duotrack train`: from a recipe and a folder of data to weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 Folder = Annotated[list[Path] | None, typer.Option(help="Folder of sequences, laid out like LasHeR; repeatable.")]
 HeldOut = Annotated[list[Path] | None, typer.Option(help="Folder of held-out sequences; they choose best.ckpt.")]
 Stills = Annotated[list[Path] | None, typer.Option(help="Folder of still images to draw pairs from as well.")]
+Photos = Annotated[
+    list[Path] | None, typer.Option(help="Folder of backgrounds for simulated scenes (data.simulation.ratio above 0).")
+]
+CutOuts = Annotated[
+    list[Path] | None, typer.Option(help="Folder of objects for simulated scenes: PNG with transparency, or whole.")
+]
 Out = Annotated[Path | None, typer.Option(help="Run folder: recipe, log, checkpoints, weights.")]
 Change = Annotated[
     list[str] | None,
@@ -26,6 +33,8 @@ def train(
     recipe: str = typer.Argument(help="A packaged recipe (ckd-tiny, ckd-base-stage1, ...) or a YAML file."),
     data: Folder = None,
     stills: Stills = None,
+    photos: Photos = None,
+    cutouts: CutOuts = None,
     names: str = typer.Option("", metavar=_NAMES, help="Train on these sequences only, one name a line."),
     val: HeldOut = None,
     val_names: str = typer.Option("", metavar=_NAMES, help="Hold out these sequences only."),
@@ -49,8 +58,11 @@ def train(
     if dry_run:
         typer.echo(to_yaml(resolved), nl=False)
         return
-    if not data and not stills:
-        raise InputError("there is nothing to train on; give a folder of sequences with --data")
+    if not data and not stills and not resolved.data.simulation.ratio:
+        raise InputError(
+            "there is nothing to train on; give a folder of sequences with --data, or simulate: "
+            "--set data.simulation.ratio=1"
+        )
     if out is None:
         raise InputError("--out is missing; name a new folder for the run, for example --out runs/first")
     if device not in ("auto", "cpu", "cuda"):
@@ -65,7 +77,9 @@ def train(
     try:
         fit(
             resolved,
-            _folders(data or [], stills or [], names),
+            replace(
+                _folders(data or [], stills or [], names), photos=tuple(photos or ()), cutouts=tuple(cutouts or ())
+            ),
             out,
             validation=_folders(val, [], val_names) if val else None,
             resume=resume,

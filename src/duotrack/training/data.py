@@ -11,6 +11,8 @@ from pydantic import Field
 from duotrack.datasets.fingerprint import fingerprint
 from duotrack.datasets.layouts import Layout, LayoutName, lasher_names, layout_named, open_layout, own_layout
 from duotrack.datasets.sequence import Sequence
+from duotrack.datasets.simulation.assets import load_pool
+from duotrack.datasets.simulation.settings import Simulation
 from duotrack.datasets.stills import open_stills
 from duotrack.depth import Colours
 from duotrack.errors import InputError, nearest
@@ -18,7 +20,7 @@ from duotrack.frames import Kind
 from duotrack.fusion.cache import FrameCache
 from duotrack.models.zoo import Geometry
 from duotrack.training.augmentation import Augmentation, Jitter
-from duotrack.training.pairs import PairDataset, Source
+from duotrack.training.pairs import PairDataset, Simulated, Source
 from duotrack.training.sampling import Sampling
 from duotrack.training.settings import Settings
 from duotrack.training.synthesis import Synthesis
@@ -51,6 +53,7 @@ class DataSettings(Settings):
     stills_ratio: float = Field(
         default=1.0, gt=0, description="pairs from --stills for each pair from one --data folder"
     )
+    simulation: Simulation = Field(default_factory=Simulation, description="rendered pairs as one more source")
     sampling: Sampling = Field(default_factory=Sampling, description="which two frames make a pair")
     jitter: Jitter = Field(default_factory=Jitter, description="how far the search crop strays from the target")
     augmentation: Augmentation = Field(default_factory=Augmentation, description="light, mirroring, damage")
@@ -64,11 +67,16 @@ class DataSettings(Settings):
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the data lie: folders of sequences and of still images; `names` None takes all sequences, or a split."""
+    """Where the data lie: folders of sequences and of still images; `names` None takes all sequences, or a split.
+
+    `photos` and `cutouts` are what simulated scenes are made of, if a recipe asks for simulation; nothing else.
+    """
 
     sequences: tuple[Path, ...] = ()
     stills: tuple[Path, ...] = ()
     names: tuple[str, ...] | None = None
+    photos: tuple[Path, ...] = ()
+    cutouts: tuple[Path, ...] = ()
 
 
 def read_names(path: Path, section: str = "") -> tuple[str, ...]:
@@ -99,6 +107,32 @@ def read_names(path: Path, section: str = "") -> tuple[str, ...]:
     return tuple(sections[section])
 
 
+def open_training(folders: Folders, settings: DataSettings) -> list[Source]:
+    """Everything that a recipe trains on: its folders, and simulation.
+
+    Raises:
+        InputError: as `open_folders`; pictures for a simulation that is off; simulated frames that are not thermal.
+    """
+    sources = open_folders(folders, settings, settings.split)
+    simulation = settings.simulation
+    if simulation.ratio == 0:
+        if folders.photos or folders.cutouts:
+            raise InputError(
+                "--photos and --cutouts are for simulation, which is off; --set data.simulation.ratio=1 turns it on"
+            )
+        return sources
+    if settings.kind != "thermal":
+        raise InputError(
+            f"data.simulation renders thermal frames, data.modality is {settings.kind}; --set data.simulation.ratio=0"
+        )
+    scenes = simulation.scenes
+    canvas = min(max(round(2.4 * max(scenes.width, scenes.height)), 256), 1024)
+    pool = load_pool(folders.photos, folders.cutouts, canvas=canvas, memory=simulation.memory)
+    given = ", ".join(str(folder) for folder in (*folders.photos, *folders.cutouts))
+    simulated = Simulated(pool, simulation)
+    return [*sources, Source(f"simulation ({given or 'drawn'})", [], simulation.ratio, "simulation", simulated)]
+
+
 def open_folders(folders: Folders, settings: DataSettings, split: str | None) -> list[Source]:
     """Open every folder as a source of pairs.
 
@@ -112,7 +146,7 @@ def open_folders(folders: Folders, settings: DataSettings, split: str | None) ->
         if settings.layout != "lasher":
             raise InputError(f"data.split {split!r} is a list of LasHeR sequences, the layout is {settings.layout!r}")
         names = lasher_names(split)  # type: ignore[arg-type]
-        if not any((root / name).is_dir() for root in folders.sequences for name in names):
+        if folders.sequences and not any((root / name).is_dir() for root in folders.sequences for name in names):
             raise InputError(
                 f"{', '.join(map(str, folders.sequences))} holds none of LasHeR's {split} list that the recipe takes; "
                 "for sequences of your own --set data.split=null --set data.validation_split=null"
@@ -157,7 +191,7 @@ def _in(root: Path, prefix: str, names: Iterable[str] | None, roots: int) -> Ite
 
 
 def hold_out(sources: list[Source], every: int) -> tuple[list[Source], list[Source]]:
-    """Split sources into those to train on and held-out ones; stills are trained on.
+    """Split sources into those to train on and held-out ones; stills and simulation are trained on.
 
     Args:
         sources: as `open_folders` gives them.
@@ -168,7 +202,7 @@ def hold_out(sources: list[Source], every: int) -> tuple[list[Source], list[Sour
     """
     train, held = [], []
     for source in sources:
-        if source.kind == "stills":
+        if source.kind != "video":
             train.append(source)
             continue
         if len(source.sequences) < every:
@@ -223,11 +257,17 @@ def validation_pairs(sources: list[Source], settings: DataSettings, geometry: Ge
 def describe(sources: list[Source]) -> dict[str, Any]:
     """What the run folder keeps of the data: folders, counts, one fingerprint over all of them in order."""
     sequences: list[Sequence] = [sequence for source in sources for sequence in source.sequences]
-    parts = "".join(f"{source.kind} {source.ratio} {fingerprint(source.sequences)}\n" for source in sources)
+    parts = "".join(
+        f"{source.kind} {source.ratio} {fingerprint(source.sequences)}"
+        + (f" {source.simulated.pool.fingerprint}\n" if source.simulated else "\n")
+        for source in sources
+    )
+    pools = [source.simulated.pool for source in sources if source.simulated]
     return {
         "folders": [source.name for source in sources],
         "sequences": len(sequences),
         "frames": sum(len(sequence) for sequence in sequences),
         "both_modalities": sum(s.rgb is not None and s.aux is not None for s in sequences),
+        "simulated_from": [pool.counts for pool in pools],
         "fingerprint": hashlib.sha256(parts.encode()).hexdigest(),
     }

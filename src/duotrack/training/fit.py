@@ -16,7 +16,15 @@ from duotrack.models.parameters import unused_parts
 from duotrack.models.zoo import MODELS, elimination_of, model_spec
 from duotrack.training import folder
 from duotrack.training.callbacks import AtomicCheckpoints
-from duotrack.training.data import Folders, describe, hold_out, open_folders, training_pairs, validation_pairs
+from duotrack.training.data import (
+    Folders,
+    describe,
+    hold_out,
+    open_folders,
+    open_training,
+    training_pairs,
+    validation_pairs,
+)
 from duotrack.training.methods.table import method_of
 from duotrack.training.module import TrackerModule
 from duotrack.training.optimise import Group, split_parameters
@@ -93,7 +101,7 @@ def fit(
     """
     accelerator = choose_accelerator(device, devices, recipe.precision)
     plan = make_plan(recipe, devices)
-    sources = open_folders(train, recipe.data, recipe.data.split)
+    sources = open_training(train, recipe.data)
     held_out = None if validation is None else open_folders(validation, recipe.data, recipe.data.validation_split)
     if recipe.data.hold_out_every is not None and held_out is None:
         sources, held_out = hold_out(sources, recipe.data.hold_out_every)

@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from duotrack.datasets.sequence import Sequence
+from duotrack.datasets.simulation.assets import Pool
+from duotrack.datasets.simulation.pairs import draw_shots
+from duotrack.datasets.simulation.settings import Simulation
 from duotrack.errors import InputError
 from duotrack.frames import FramePair
 from duotrack.fusion.cache import FrameCache
@@ -28,13 +31,25 @@ MAX_DRAWS = 50
 
 
 @dataclass(frozen=True, eq=False)
+class Simulated:
+    """What scenes are drawn from, and how."""
+
+    pool: Pool
+    settings: Simulation
+
+
+@dataclass(frozen=True, eq=False)
 class Source:
-    """Sequences that share a sampling ratio; `stills` are one-frame sequences of which any region may be the target."""
+    """Sequences that share a sampling ratio; `stills` are one-frame sequences of which any region may be the target.
+
+    A simulation has no sequences: each of its pairs is a new scene.
+    """
 
     name: str
     sequences: list[Sequence]
     ratio: float = 1.0
-    kind: Literal["video", "stills"] = "video"
+    kind: Literal["video", "stills", "simulation"] = "video"
+    simulated: Simulated | None = None
 
 
 class PairDataset(Dataset[dict[str, Tensor]]):
@@ -55,8 +70,8 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         caches: frames that experts fused before, under the name `cached_as`.
 
     Raises:
-        InputError: no source, a ratio that is not positive, a source without any usable sequence, or stills where
-            frames are to be looked up by their number.
+        InputError: no source, a ratio that is not positive, a source without any usable sequence, or stills or simulation
+            where frames are to be looked up by their number.
     """
 
     def __init__(
@@ -80,10 +95,13 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             raise InputError(
                 f"dataset ratios {[s.ratio for s in sources]}: give at least one dataset, each with a ratio above 0"
             )
-        if (caches or self.sampling.centred) and any(source.kind == "stills" for source in sources):
+        if (caches or self.sampling.centred) and any(source.kind != "video" for source in sources):
             what = "fused frames from a cache" if caches else "data.sampling.centred"
-            raise InputError(f"{what}: stills have no frames that could be looked up; leave --stills out")
-        lengths = [len(sequence) for source in self.sources for sequence in source.sequences]
+            raise InputError(
+                f"{what}: stills and simulated scenes have no frames that could be looked up; leave --stills out, "
+                "--set data.simulation.ratio=0"
+            )
+        lengths: list[int] = [len(sequence) for source in self.sources for sequence in source.sequences]
         self.first_numbers = np.concatenate([[0], np.cumsum(lengths)])
         ratios = np.array([source.ratio for source in sources])
         self.ratios = ratios / ratios.sum()
@@ -111,6 +129,9 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         """One attempt: a pair, or why not."""
         place = int(rng.choice(len(self.sources), p=self.ratios))
         source = self.sources[place]
+        if source.simulated is not None:
+            looks = self._simulated(source.simulated, rng)
+            return looks if isinstance(looks, str) else self._sample("simulation", looks, rng)
         index = int(rng.integers(len(source.sequences)))
         sequence = source.sequences[index]
         if source.kind == "stills":
@@ -161,6 +182,12 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             looks["dynamic"] = Look(*another_view(frame, box, rng))
         return looks
 
+    def _simulated(self, simulated: Simulated, rng: np.random.Generator) -> dict[str, Look] | str:
+        between = self.sampling.dynamic and rng.random() >= self.sampling.dynamic_initial
+        within = self.sampling.dynamic_within if between else None
+        shots = draw_shots(rng, simulated.pool, simulated.settings, within=within)
+        return shots if isinstance(shots, str) else {key: Look(shot.pair, shot.box) for key, shot in shots.items()}
+
     def _look(self, sequence: Sequence, index: int) -> Look:
         pair = self._read(sequence, index)
         image = pair.rgb if pair.rgb is not None else pair.aux
@@ -188,11 +215,15 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
 
 def lacks_one(source: Source) -> bool:
-    """Whether a sequence of the source lacks a modality, everywhere or in some frames."""
+    """Whether a sequence of the source lacks a modality, everywhere or in some frames, or a simulated pair may."""
+    if source.simulated is not None:
+        return source.simulated.settings.dropouts > 0
     return any(s.rgb is None or s.aux is None or (s.mask is not None and not s.mask.all()) for s in source.sequences)
 
 
 def _usable(source: Source, sampling: Sampling) -> Source:
+    if source.kind == "simulation":
+        return source
     if source.kind == "stills":
         usable = source.sequences
     else:

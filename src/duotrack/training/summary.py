@@ -47,7 +47,11 @@ def summarise(
         if facts[name]:
             about = facts[name]
             paired = f"{about['both_modalities']} with both modalities"
-            say(f"{name}: {about['sequences']} sequences ({paired}), {about['frames']:,} frames")
+            if about["sequences"] or not about["simulated_from"]:
+                say(f"{name}: {about['sequences']} sequences ({paired}), {about['frames']:,} frames")
+            for counts in about["simulated_from"]:
+                held = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items())
+                say(f"{name}: simulation from {held}")
     say(
         f"plan: {plan.steps} steps of {recipe.batch_size * recipe.optimiser.accumulate * facts['devices']} pairs, "
         f"{recipe.precision}, seed {recipe.seed}; run folder: {out}"
