@@ -1,12 +1,17 @@
 """Exported graphs against their networks, in every format, and through the tracker."""
 
+import logging
+
 import numpy as np
 import pytest
+import torch
 
 import duotrack
 from duotrack.errors import InputError
+from duotrack.frames import FramePair
 from duotrack.runtime.export import export_model
 from duotrack.runtime.graph_facts import Wanted
+from duotrack.tracking.calibration import calibration_views
 from duotrack.tracking.tracker import Tracker
 from small_net import AUX, BOTH, GEOMETRY, NONE, RGB, frame, same, small_ckd, track
 
@@ -79,6 +84,80 @@ def test_half_precision(zoo, tmp_path, suffix, precision):
     assert 1e-5 < max(found.values()) < 0.1
     results = track(duotrack.load_tracker("small", weights=done.path), [BOTH, BOTH])
     np.testing.assert_allclose(results[0].box, track(duotrack.load_tracker("small"), [BOTH, BOTH])[0].box, atol=2)
+
+
+def test_what_cannot_be_exported_is_refused(zoo, tmp_path):
+    out = tmp_path / "net.onnx"
+    for options, words in (
+        ({"precision": "bf16"}, "onnx has no precision bf16"),
+        ({"format": "openvino"}, "is called .xml"),
+        ({"format": "tflite"}, "no format"),
+        ({"precision": "int8"}, "--frames"),
+        ({"samples": []}, "only int8"),
+        ({"elimination": "best"}, "elimination"),
+        ({"batch": -1}, "batch -1"),
+    ):
+        with pytest.raises(InputError, match=words):
+            export_model("small", out, **options)
+    with pytest.raises(InputError, match=r"\.onnx or \.xml"):
+        export_model("small", tmp_path / "net.pt")
+    with pytest.raises(InputError, match="at least 8 views"):
+        export_model("small", out, precision="int8", samples=[])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_differs_is_not_kept(zoo, tmp_path, monkeypatch):
+    from duotrack.runtime import export
+
+    monkeypatch.setattr(export, "differences", lambda *args: dict.fromkeys(("score_map", "size_map"), float("nan")))
+    for name in ("net.onnx", "net.xml"):
+        with pytest.raises(InputError, match="differs too much from torch"):
+            export_model("small", tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stack_of_targets_equals_one_by_one(zoo, tmp_path):
+    from duotrack.tracking.batch import update_together
+
+    done = export_model("small", tmp_path / "small.xml", batch=0)
+    first = duotrack.load_tracker("small", weights=done.path)
+    trackers = [first, *(first.clone() for _ in range(4))]
+    alone = [first.clone() for _ in trackers]
+    boxes = [(10.0 + 15 * i, 30.0, 24.0, 16.0 + i) for i in range(5)]
+    for tracker, single, box in zip(trackers, alone, boxes, strict=True):
+        tracker.init(frame(0), frame(1), box)
+        single.init(frame(0), frame(1), box)
+    for step in range(1, 4):
+        there = [(frame(2 * step), None if i == step else frame(2 * step + 1)) for i in range(5)]
+        same(
+            update_together(trackers, there, stack=3),
+            [single.update(*images) for single, images in zip(alone, there, strict=True)],
+        )
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_eight_bits(zoo, tmp_path, suffix, caplog):
+    pytest.importorskip("nncf")
+    pairs = [FramePair(i, frame(2 * i), None if i % 3 == 1 else frame(2 * i + 1)) for i in range(5)]
+    views = calibration_views(pairs, GEOMETRY, ("rgb", "aux"), count=12)
+    assert [tuple(each.shape) for each in views[0]] == [(1, 3, 32, 32)] * 2 + [(1, 3, 64, 64)] * 2
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(views[3], calibration_views(pairs, GEOMETRY, ("rgb", "aux"), count=12)[3], strict=True)
+    )
+    handler, before = logging.StreamHandler(), logging.getLoggerClass()  # pytest hangs its own on NNCF's logger as well
+    logging.getLogger("nncf").addHandler(handler)
+    done = export_model("small", tmp_path / f"eight{suffix}", precision="int8", samples=views)
+    assert (handler.level, logging.getLoggerClass()) == (logging.NOTSET, before)
+    logging.getLogger("nncf").removeHandler(handler)
+    logging.getLogger("duotrack.runtime").warning("still heard")
+    assert "still heard" in caplog.text
+    found = next(iter(done.differences.values()))
+    assert 1e-5 < max(found.values()) < 0.3
+    tracker = duotrack.load_tracker("small", weights=done.path)
+    assert all(np.isfinite(result.box).all() for result in track(tracker, [BOTH, BOTH, RGB]))
+    with pytest.raises(InputError, match="exported in int8, not fp32"):
+        duotrack.load_tracker("small", weights=done.path, precision="fp32")
 
 
 def test_what_cannot_be_exported_is_refused(zoo, tmp_path):
