@@ -191,7 +191,7 @@ def track(
             depth_colours=colours,
             missing=missing or DEFAULT_POLICY,
             templates=templates,
-            modalities=source.sides,
+            prepare_for=source.sides,
             uncertain_below=uncertain_below,
             lost_below=lost_below,
             lost_after=lost_after,

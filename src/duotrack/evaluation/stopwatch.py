@@ -55,10 +55,10 @@ class Configuration:
             return replace(eager, weights=None, elimination=facts_of(self.weights).elimination)
         return eager
 
-    def load(self, modalities: tuple[str, ...]) -> Tracker:
+    def load(self, prepare_for: tuple[str, ...]) -> Tracker:
         """The tracker, its network made ready for these modalities."""
         return load_tracker(
-            modalities=modalities, **{("name" if k == "model" else k): v for k, v in vars(self).items()}
+            prepare_for=prepare_for, **{("name" if k == "model" else k): v for k, v in vars(self).items()}
         )
 
 

@@ -126,12 +126,12 @@ def open_network(
     precision: str,
     device: torch.device,
     elimination: str | None,
-    modalities: tuple[str, ...] = BOTH,
+    prepare_for: tuple[str, ...] = BOTH,
 ) -> Any:
     """A network of the zoo, ready to be asked in the back-end.
 
     Args:
-        modalities: which graph is made ready at once; others are when they are asked for.
+        prepare_for: which graph is made ready at once, for both sides or one; others are when they are asked for.
 
     Raises:
         InputError: the back-end is not installed, or the weights cannot be used.
@@ -167,7 +167,7 @@ def open_network(
         return open_session(kept_graph(recipe), backend=backend, precision=precision, device=device)
 
     graphs = GraphNet(make, elimination="")
-    names: Any = tuple(modalities)
+    names: Any = tuple(prepare_for)
     graphs.elimination = graphs.open(Wanted(names, names)).facts.elimination
     return graphs
 

@@ -24,7 +24,7 @@ def load_tracker(
     precision: str | None = None,
     backend: str | None = None,
     elimination: str | None = None,
-    modalities: tuple[str, ...] = BOTH,
+    prepare_for: tuple[str, ...] = BOTH,
     modality: Kind | None = None,
     depth_colours: Colours = "bgr",
     missing: str = DEFAULT_POLICY,
@@ -42,8 +42,8 @@ def load_tracker(
             what an exported network was made for. Which back-end has which: `duotrack.runtime.backends.BACKENDS`.
         backend: "torch", "compiled", "onnxruntime" or "openvino"; None takes torch, or what runs an exported network.
         elimination: "mce", "ce" or "none"; None takes the model's own. An exported network's is settled.
-        modalities: what the videos will have, ("rgb", "aux") or one of them: a back-end that prepares a graph does so
-            for these, and prepares others when a target is first seen with them.
+        prepare_for: which sides the videos will have, ("rgb", "aux") or one of them: a back-end that prepares a graph
+            does so for these, and prepares others when a target is first seen with them.
         modality: what the auxiliary frames show: "thermal", "depth" (16 bits, millimetres) or "event"; None takes what
             the weights were trained on, as far as they say, else thermal.
         depth_colours: order of the channels of depth that the tracker renders; "bgr" for published checkpoints.
@@ -93,7 +93,7 @@ def load_tracker(
         precision=kind or "fp32",
         device=where,
         elimination=elimination,
-        modalities=modalities,
+        prepare_for=prepare_for,
     )
     return Tracker(opened, geometry=spec.geometry, calibration=spec.calibration, **about)
 
