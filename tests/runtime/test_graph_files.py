@@ -94,6 +94,7 @@ def test_what_cannot_be_exported_is_refused(zoo, tmp_path):
         ({"format": "tflite"}, "no format"),
         ({"precision": "int8"}, "--frames"),
         ({"samples": []}, "only int8"),
+        ({"precision": "int4"}, "onnx has no precision int4"),
         ({"elimination": "best"}, "elimination"),
         ({"batch": -1}, "batch -1"),
     ):

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from duotrack.errors import InputError
-from duotrack.runtime.convert import without_telemetry
+from duotrack.runtime.convert import installed, without_telemetry
 from duotrack.runtime.graph_facts import GraphFacts
 
 LEAST = 8
@@ -30,11 +30,9 @@ def quantise(model: Any, about: GraphFacts, samples: Sequence[Sequence[Tensor]])
     """
     if len(samples) < LEAST:
         raise InputError(f"int8 needs at least {LEAST} views of frames to fit ranges to, got {len(samples)}")
+    require_nncf()
     with without_telemetry(), logging_kept():  # its handler writes to what is standard output at its import
-        try:
-            import nncf
-        except ImportError as error:
-            raise InputError("int8 needs nncf: pip install 'duotrack[int8]'") from error
+        import nncf
     with without_telemetry(), logging_kept(), _quiet():
         # its own `set_log_level` would also change handlers that others hung on its logger
         logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -48,6 +46,16 @@ def quantise(model: Any, about: GraphFacts, samples: Sequence[Sequence[Tensor]])
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=nncf.IgnoredScope(types=convolutions, names=products, validate=False),
         )
+
+
+def require_nncf() -> None:
+    """Whether NNCF is installed; it is not imported for it.
+
+    Raises:
+        InputError: it is not; names the extra.
+    """
+    if not installed("nncf"):
+        raise InputError("int8 needs nncf: pip install 'duotrack[int8]'")
 
 
 def _openvino_left(model: Any) -> tuple[list[str], list[str]]:
