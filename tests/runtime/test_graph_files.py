@@ -75,15 +75,16 @@ def test_a_network_without_a_form_of_its_own(zoo, tmp_path, suffix):
             track(tracker, [BOTH, RGB])
 
 
+@pytest.mark.parametrize("name", ["small", "plain"])
 @pytest.mark.parametrize(("suffix", "precision"), [(".onnx", "fp16"), (".xml", "bf16")])
-def test_half_precision(zoo, tmp_path, suffix, precision):
-    whole = export_model("small", tmp_path / f"whole{suffix}")
-    done = export_model("small", tmp_path / f"half{suffix}", precision=precision)
+def test_half_precision(zoo, tmp_path, name, suffix, precision):
+    whole = export_model(name, tmp_path / f"whole{suffix}")
+    done = export_model(name, tmp_path / f"half{suffix}", precision=precision)
     assert done.size < whole.size
     found = next(iter(done.differences.values()))
     assert 1e-5 < max(found.values()) < 0.1
-    results = track(duotrack.load_tracker("small", weights=done.path), [BOTH, BOTH])
-    np.testing.assert_allclose(results[0].box, track(duotrack.load_tracker("small"), [BOTH, BOTH])[0].box, atol=2)
+    results = track(duotrack.load_tracker(name, weights=done.path), [BOTH, BOTH])
+    np.testing.assert_allclose(results[0].box, track(duotrack.load_tracker(name), [BOTH, BOTH])[0].box, atol=2)
 
 
 def test_what_cannot_be_exported_is_refused(zoo, tmp_path):

@@ -22,7 +22,7 @@ from duotrack.runtime.graph_facts import GraphFacts, Wanted, facts
 from duotrack.runtime.ir_file import KEYS
 from duotrack.runtime.onnx_file import KEY
 from duotrack.runtime.openvino_backend import require_openvino
-from duotrack.runtime.torch_backend import prepare
+from duotrack.runtime.torch_backend import keeps_templates, prepare
 from duotrack.runtime.traced import trace
 from duotrack.weights.task import NOTHING, Trained
 
@@ -50,7 +50,7 @@ def describe(
     `trained`: what its weights were trained on.
     """
     masked = bool(getattr(net, "masks", False)) and len(wanted.search) == 2
-    keeps = hasattr(net, "remember")
+    keeps = keeps_templates(net)
     template = wanted.search if keeps else wanted.template
     return facts(
         model=spec.name,
