@@ -50,7 +50,7 @@ class Reference(Configuration):
         """What other back-ends compute is not counted on the reference, which computes more."""
         return Configuration(model=self.model, weights=self.weights, device="cpu").eager()
 
-    def load(self, modalities: tuple[str, ...]) -> Tracker:
+    def load(self, prepare_for: tuple[str, ...]) -> Tracker:
         """A tracker around the reference network."""
         net = ReferenceCKD(build_net(self.model, weights=self.weights)).eval()
         return Tracker(net, geometry=model_spec(self.model).geometry, device="cpu")

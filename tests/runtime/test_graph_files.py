@@ -1,12 +1,17 @@
 """Exported graphs against their networks, in every format, and through the tracker."""
 
+import logging
+
 import numpy as np
 import pytest
+import torch
 
 import duotrack
 from duotrack.errors import InputError
+from duotrack.frames import FramePair
 from duotrack.runtime.export import export_model
 from duotrack.runtime.graph_facts import Wanted
+from duotrack.tracking.calibration import calibration_views
 from duotrack.tracking.tracker import Tracker
 from small_net import AUX, BOTH, GEOMETRY, NONE, RGB, frame, same, small_ckd, track
 
@@ -70,15 +75,16 @@ def test_a_network_without_a_form_of_its_own(zoo, tmp_path, suffix):
             track(tracker, [BOTH, RGB])
 
 
+@pytest.mark.parametrize("name", ["small", "plain"])
 @pytest.mark.parametrize(("suffix", "precision"), [(".onnx", "fp16"), (".xml", "bf16")])
-def test_half_precision(zoo, tmp_path, suffix, precision):
-    whole = export_model("small", tmp_path / f"whole{suffix}")
-    done = export_model("small", tmp_path / f"half{suffix}", precision=precision)
+def test_half_precision(zoo, tmp_path, name, suffix, precision):
+    whole = export_model(name, tmp_path / f"whole{suffix}")
+    done = export_model(name, tmp_path / f"half{suffix}", precision=precision)
     assert done.size < whole.size
     found = next(iter(done.differences.values()))
     assert 1e-5 < max(found.values()) < 0.1
-    results = track(duotrack.load_tracker("small", weights=done.path), [BOTH, BOTH])
-    np.testing.assert_allclose(results[0].box, track(duotrack.load_tracker("small"), [BOTH, BOTH])[0].box, atol=2)
+    results = track(duotrack.load_tracker(name, weights=done.path), [BOTH, BOTH])
+    np.testing.assert_allclose(results[0].box, track(duotrack.load_tracker(name), [BOTH, BOTH])[0].box, atol=2)
 
 
 def test_what_cannot_be_exported_is_refused(zoo, tmp_path):
@@ -89,6 +95,7 @@ def test_what_cannot_be_exported_is_refused(zoo, tmp_path):
         ({"format": "tflite"}, "no format"),
         ({"precision": "int8"}, "--frames"),
         ({"samples": []}, "only int8"),
+        ({"precision": "int4"}, "onnx has no precision int4"),
         ({"elimination": "best"}, "elimination"),
         ({"batch": -1}, "batch -1"),
     ):
@@ -128,3 +135,28 @@ def test_a_stack_of_targets_equals_one_by_one(zoo, tmp_path):
             update_together(trackers, there, stack=3),
             [single.update(*images) for single, images in zip(alone, there, strict=True)],
         )
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_eight_bits(zoo, tmp_path, suffix, caplog):
+    pytest.importorskip("nncf")
+    pairs = [FramePair(i, frame(2 * i), None if i % 3 == 1 else frame(2 * i + 1)) for i in range(5)]
+    views = calibration_views(pairs, GEOMETRY, ("rgb", "aux"), count=12)
+    assert [tuple(each.shape) for each in views[0]] == [(1, 3, 32, 32)] * 2 + [(1, 3, 64, 64)] * 2
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(views[3], calibration_views(pairs, GEOMETRY, ("rgb", "aux"), count=12)[3], strict=True)
+    )
+    handler, before = logging.StreamHandler(), logging.getLoggerClass()  # pytest hangs its own on NNCF's logger as well
+    logging.getLogger("nncf").addHandler(handler)
+    done = export_model("small", tmp_path / f"eight{suffix}", precision="int8", samples=views)
+    assert (handler.level, logging.getLoggerClass()) == (logging.NOTSET, before)
+    logging.getLogger("nncf").removeHandler(handler)
+    logging.getLogger("duotrack.runtime").warning("still heard")
+    assert "still heard" in caplog.text
+    found = next(iter(done.differences.values()))
+    assert 1e-5 < max(found.values()) < 0.3
+    tracker = duotrack.load_tracker("small", weights=done.path)
+    assert all(np.isfinite(result.box).all() for result in track(tracker, [BOTH, BOTH, RGB]))
+    with pytest.raises(InputError, match="exported in int8, not fp32"):
+        duotrack.load_tracker("small", weights=done.path, precision="fp32")

@@ -155,9 +155,47 @@ def test_openvino_files(exported, tmp_path):
         path.write_text(text.replace(old, new))
         with pytest.raises(InputError, match=words):
             load(path)
-    path.write_text("<net")
-    with pytest.raises(InputError, match="cannot read"):
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no element found"),
+        ("this is no network at all", "syntax error"),
+        ("<net", "unclosed token"),
+        ("<net><rt_info>", "no element found"),
+        ('<!DOCTYPE net [<!ENTITY a "b">]><net name="&a;"/>', "document type"),
+        ("<net/>", "no export of duotrack"),
+        ("<a><net><rt_info><duotrack><facts value='{}'/></duotrack></rt_info></net></a>", "no export of duotrack"),
+        ("<net><rt_info><duotrack><facts/></duotrack></rt_info></net>", "no export of duotrack"),
+        ("<net><rt_info><duotrack><facts value='{}'/></duotrack></rt_info></net>", "damaged metadata"),
+    ],
+)
+def test_what_is_no_openvino_file_is_one_line_and_no_library_sees_it(tmp_path, capfd, monkeypatch, text, words):
+    from openvino.frontend import FrontEndManager
+
+    monkeypatch.setattr(FrontEndManager, "load_by_framework", None)
+    path = tmp_path / "net.xml"
+    path.write_text(text)
+    path.with_suffix(".bin").write_bytes(b"")
+    with pytest.raises(InputError, match=words) as refusal:
         load(path)
+    assert "\n" not in str(refusal.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_only_the_reader_of_openvino_files_is_asked(exported, tmp_path, capfd):
+    """OpenVINO would try all that it has, and each of them prints what it thinks of the file."""
+    path = tmp_path / "net.xml"
+    text = (exported / "net.xml").read_text()
+    path.with_suffix(".bin").write_bytes(b"")
+    for broken, words in ((text, "Incorrect weights"), (text.replace('type="MatMul"', 'type="Matmuul"'), "Matmuul")):
+        path.write_text(broken)
+        with pytest.raises(InputError, match=f"OpenVINO cannot read .*{words}") as refusal:
+            load(path)
+        assert "\n" not in str(refusal.value)
+        shutil.copy(exported / "net.bin", tmp_path / "net.bin")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_deep_metadata():

@@ -137,7 +137,7 @@ def _track(
     from duotrack.evaluation.speed import clip_of, measure
     from duotrack.evaluation.stopwatch import Configuration
 
-    configurations = [Configuration(**each) for each in both]
+    configurations = [Configuration(**each).settled() for each in both]
     console = Console(stderr=True)
     with (
         clip_of(sources, size=size, modalities=modalities, frames=frames) as clip,

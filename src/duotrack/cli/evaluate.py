@@ -103,7 +103,7 @@ def evaluate(
     from duotrack.evaluation.ranks import join_ranks
     from duotrack.evaluation.run import Setup, check_weights, run_benchmark
     from duotrack.frames import kind_named
-    from duotrack.tracking.load import model_of
+    from duotrack.tracking.load import check_names, model_of
     from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 
     which = showing(benchmark(dataset), None if modality is None else kind_named(modality))
@@ -113,6 +113,7 @@ def evaluate(
     elif which.base:
         raise InputError(f"{which.name} needs --mask; make one with `duotrack data miss`, or evaluate {which.base}")
     model = model_of(weights, model)
+    check_names(model, backend=backend, precision=precision, weights=weights)
     rules = None if no_score else preset(protocol, which)
     check_weights(model, weights)
     policy = missing_policy(missing or DEFAULT_POLICY)

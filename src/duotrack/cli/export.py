@@ -41,8 +41,6 @@ def export(
 
     if out.exists() and not force:
         raise InputError(f"{out} is there already; give --force to replace it")
-    if precision == "int8" and frames is None:
-        raise InputError("int8 is fitted to frames: give images or a video of yours as --frames")
     size = _batch(batch)
     if modalities not in MODALITIES:
         raise InputError(
@@ -52,7 +50,15 @@ def export(
     from duotrack.runtime.export import check_request, export_model
     from duotrack.runtime.graph_facts import Wanted
 
-    check_request(out, format, precision)
+    check_request(
+        model,
+        out,
+        elimination=elimination,
+        format=format,
+        precision=precision,
+        batch=size,
+        fitted=frames is not None,
+    )
     if not as_json:
         typer.echo(f"exporting {model} in {precision}; this takes a while")
     done = export_model(

@@ -174,14 +174,16 @@ def track(
             _write_first_frame(source, start, first_frame)
             return
         from duotrack.cli.following import follow
-        from duotrack.tracking.load import load_tracker, model_of
+        from duotrack.tracking.load import check_names, load_tracker, model_of
         from duotrack.video import open_sinks
 
         assert out is not None
+        model = model_of(weights, model)
+        check_names(model, backend=backend, precision=precision, weights=weights)
         sift = _sift(source, rows, detect=detect_missing)
         sinks = open_sinks(out, source, objects=len(boxes), overlay=overlay, overwrite=overwrite)
         tracker = load_tracker(
-            model_of(weights, model),
+            model,
             weights=weights,
             device=device,
             precision=precision,
@@ -191,7 +193,7 @@ def track(
             depth_colours=colours,
             missing=missing or DEFAULT_POLICY,
             templates=templates,
-            modalities=source.sides,
+            prepare_for=source.sides,
             uncertain_below=uncertain_below,
             lost_below=lost_below,
             lost_after=lost_after,

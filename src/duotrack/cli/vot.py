@@ -21,16 +21,28 @@ def vot(
     channels: Annotated[
         str, Option(help="What the toolkit shall send: color,ir; color,depth; color; ir or depth.")
     ] = "color,ir",
-    model: Annotated[str, Option(help="Model, see `duotrack models`.", rich_help_panel=_MODEL)] = "ckd-tiny",
+    model: Annotated[
+        str | None,
+        Option(help="Model, see `duotrack models`; default: ckd-tiny, or an export's own.", rich_help_panel=_MODEL),
+    ] = None,
     weights: Annotated[
         Path | None,
-        Option(help="safetensors or a published checkpoint; default: the package's.", rich_help_panel=_MODEL),
+        Option(
+            help="safetensors, a published checkpoint or an export (.onnx, .xml); default: the package's.",
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
     name: Annotated[
         str | None, Option(metavar="TRACKER", help="What to call it; default: the model.", rich_help_panel=_MODEL)
     ] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MODEL)] = "auto",
-    precision: Annotated[str, Option(help="fp32, bf16 or fp16 (CUDA only).", rich_help_panel=_MODEL)] = "fp32",
+    backend: Annotated[
+        str | None, Option(help="torch, compiled, onnxruntime or openvino; default: torch.", rich_help_panel=_MODEL)
+    ] = None,
+    precision: Annotated[
+        str | None,
+        Option(help="fp32, bf16, fp16 or int8; default: fp32, or an export's own.", rich_help_panel=_MODEL),
+    ] = None,
     elimination: Annotated[
         str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel=_MODEL)
     ] = None,
@@ -71,29 +83,32 @@ def vot(
     from duotrack.depth import colours_named
     from duotrack.evaluation.run import check_weights
     from duotrack.models.zoo import elimination_of, model_spec
-    from duotrack.runtime.torch_backend import resolve_device
+    from duotrack.runtime.backends import backend_device, check_backend, trained_by
+    from duotrack.tracking.load import load_tracker, model_of
     from duotrack.tracking.vot import channels_named, import_trax, serve
     from duotrack.weights.task import settle_kind
 
     asked = channels_named(channels)
     kind: Kind | None = "depth" if "depth" in asked else "thermal" if "ir" in asked else None
     colours = colours_named(depth_colours, kind)
+    settled, in_precision = check_backend(backend, precision, weights)
+    model = model_of(weights, model)
     elimination_of(model_spec(model), elimination)
     check_weights(model, weights)
-    resolve_device(device, precision)
+    backend_device(settled, device, in_precision)
     import_trax()
     if write_workspace is not None:
         if stack is None:
             raise InputError("--write-workspace needs --stack: the experiments to run, for example vot2022/rgbd")
-        settle_kind(
-            model_spec(model), weights, kind, colours=colours
-        )  # better said now than when the toolkit starts us
+        spec = model_spec(model)  # better said now than when the toolkit starts us
+        settle_kind(spec, trained_by(spec, weights), kind, colours=colours)
         options = {
             "channels": ",".join(asked),
             "model": model,
             "weights": None if weights is None else str(weights.absolute()),
             "name": name,
             "device": device,
+            "backend": backend,
             "precision": precision,
             "elimination": elimination,
             "depth-colours": depth_colours if "depth" in asked else None,
@@ -107,12 +122,11 @@ def vot(
             "the VOT toolkit starts this command and talks to it; make it a workspace with --write-workspace DIR"
         )
 
-    from duotrack.tracking.load import load_tracker
-
     tracker = load_tracker(
         model,
         weights=weights,
         device=device,
+        backend=backend,
         precision=precision,
         elimination=elimination,
         modality=kind,

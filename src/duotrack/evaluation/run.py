@@ -17,9 +17,10 @@ from duotrack.evaluation.lockstep import Event, Failed, Tracked, track_sequences
 from duotrack.evaluation.pool import track_in_pool
 from duotrack.evaluation.ranks import Ranks, shard
 from duotrack.evaluation.state import Identity, finished, noted, open_run, save
+from duotrack.files import digest
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
-from duotrack.runtime.backends import backend_device, check_backend, facts_of
+from duotrack.runtime.backends import backend_device, check_backend, facts_of, trained_by
 from duotrack.tracking.batch import default_stack
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.missing import DEFAULT_POLICY
@@ -135,7 +136,7 @@ def run_benchmark(
 
 
 def check_weights(model: str, weights: Path | None) -> str:
-    """SHA-256 of the weights file that will be used.
+    """SHA-256 of the weights file that will be used, of OpenVINO IR of both of its files.
 
     Raises:
         InputError: an unknown model, no such file, or none given and none in the package: random values track nothing.
@@ -149,15 +150,20 @@ def check_weights(model: str, weights: Path | None) -> str:
         raise InputError(f"{model} has no weights inside the package: give a file with --weights")
     if not weights.is_file():
         raise InputError(f"{weights}: no such weights file")
-    with weights.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    if weights.suffix != ".xml":
+        return digest(weights)
+    numbers = weights.with_suffix(".bin")
+    if not numbers.is_file():
+        raise InputError(f"{weights} lies without its weights {numbers.name}: keep the two together")
+    return hashlib.sha256(f"{digest(weights)}{digest(numbers)}".encode()).hexdigest()
 
 
 def _prepare(setup: Setup, dataset: str, mask: str, ranks: Ranks) -> tuple[Setup, Identity]:
     """Everything settled: a device of this rank's own, a number of workers, the weights, the elimination in effect."""
     weights = check_weights(setup.model, setup.weights)
     # frames come rendered from their sequences, so that trackers need not know what they show
-    settle_kind(model_spec(setup.model), setup.weights, setup.modality, colours=setup.depth_colours)
+    spec = model_spec(setup.model)
+    settle_kind(spec, trained_by(spec, setup.weights), setup.modality, colours=setup.depth_colours)
     backend, precision = check_backend(setup.backend, setup.precision, setup.weights)
     device = backend_device(backend, setup.device, precision)
     if setup.batch < 1 or setup.workers < 0:

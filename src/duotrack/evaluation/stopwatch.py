@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from duotrack.errors import InputError
 from duotrack.frames import FramePair, available_modalities
+from duotrack.models.zoo import model_spec
 from duotrack.runtime.backends import check_backend, facts_of, is_export
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.tracker import Tracker
@@ -43,6 +44,7 @@ class Configuration:
         Raises:
             InputError: as `load_tracker`, of what can be told without loading.
         """
+        model_spec(self.model)
         backend, precision = check_backend(self.backend, self.precision, self.weights)
         if precision is None and self.weights is not None:
             precision = facts_of(self.weights).precision
@@ -55,10 +57,10 @@ class Configuration:
             return replace(eager, weights=None, elimination=facts_of(self.weights).elimination)
         return eager
 
-    def load(self, modalities: tuple[str, ...]) -> Tracker:
+    def load(self, prepare_for: tuple[str, ...]) -> Tracker:
         """The tracker, its network made ready for these modalities."""
         return load_tracker(
-            modalities=modalities, **{("name" if k == "model" else k): v for k, v in vars(self).items()}
+            prepare_for=prepare_for, **{("name" if k == "model" else k): v for k, v in vars(self).items()}
         )
 
 

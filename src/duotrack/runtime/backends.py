@@ -8,15 +8,19 @@ from typing import Any
 import torch
 
 from duotrack.errors import InputError, nearest
-from duotrack.models.zoo import model_spec
+from duotrack.models.zoo import ModelSpec, model_spec
+from duotrack.runtime.convert import require_exporter
 from duotrack.runtime.deploy import deploy
 from duotrack.runtime.graph_cache import Recipe, kept_graph
 from duotrack.runtime.graph_facts import BOTH, GraphFacts, Wanted
 from duotrack.runtime.graph_net import GraphNet, Session
+from duotrack.runtime.ir_file import read_ir_facts
+from duotrack.runtime.onnx_file import read_onnx_facts
 from duotrack.runtime.sessions import FILES, open_session, require
 from duotrack.runtime.torch_backend import prepare, resolve_device
 from duotrack.weights.build import build_net, packaged_weights
 from duotrack.weights.safetensor import save_weights
+from duotrack.weights.task import Trained, trained_on
 
 logger = logging.getLogger(__name__)
 
@@ -126,12 +130,12 @@ def open_network(
     precision: str,
     device: torch.device,
     elimination: str | None,
-    modalities: tuple[str, ...] = BOTH,
+    prepare_for: tuple[str, ...] = BOTH,
 ) -> Any:
     """A network of the zoo, ready to be asked in the back-end.
 
     Args:
-        modalities: which graph is made ready at once; others are when they are asked for.
+        prepare_for: which graph is made ready at once, for both sides or one; others are when they are asked for.
 
     Raises:
         InputError: the back-end is not installed, or the weights cannot be used.
@@ -147,6 +151,8 @@ def open_network(
         )
         return CompiledNet(net, device=device)
     require(backend)
+    if backend == "onnxruntime":
+        require_exporter()
     from duotrack.models.zoo import elimination_of
 
     spec = model_spec(name)
@@ -167,7 +173,7 @@ def open_network(
         return open_session(kept_graph(recipe), backend=backend, precision=precision, device=device)
 
     graphs = GraphNet(make, elimination="")
-    names: Any = tuple(modalities)
+    names: Any = tuple(prepare_for)
     graphs.elimination = graphs.open(Wanted(names, names)).facts.elimination
     return graphs
 
@@ -205,10 +211,16 @@ def facts_of(weights: str | Path) -> GraphFacts:
         InputError: it cannot be used.
     """
     path = Path(weights)
-    if path.suffix == ".xml":
-        from duotrack.runtime.openvino_backend import read_graph
+    return read_ir_facts(path) if path.suffix == ".xml" else read_onnx_facts(path)
 
-        return read_graph(path)[0]
-    from duotrack.runtime.onnx_file import read_onnx_facts
 
-    return read_onnx_facts(path)
+def trained_by(spec: ModelSpec, weights: str | Path | None) -> Trained:
+    """What weights of any kind say that they were trained on, exports included.
+
+    Raises:
+        InputError: an export that cannot be used, or weights that name something that is no kind.
+    """
+    if weights is None or not is_export(weights):
+        return trained_on(spec, weights)
+    said = facts_of(weights)
+    return Trained(said.task, said.depth_colours, str(weights))

@@ -15,6 +15,7 @@ from duotrack.errors import InputError
 from duotrack.frames import MODALITIES
 from duotrack.models.outputs import HeadMaps
 from duotrack.runtime.graph_facts import MAPS
+from duotrack.runtime.torch_backend import keeps_templates
 
 Pair = tuple[Tensor | None, Tensor | None]
 Maps = tuple[Tensor, Tensor, Tensor]
@@ -54,7 +55,7 @@ class CompiledNet:
     def __call__(self, *, template: Pair, search: Pair, available: tuple[str, ...]) -> HeadMaps:
         """As the network."""
         names = tuple(n for n, image in zip(MODALITIES, search, strict=True) if image is not None and n in available)
-        keeps = hasattr(self.net, "remember")
+        keeps = keeps_templates(self.net)
         needed = [
             n for n, image in zip(MODALITIES, template, strict=True) if image is not None and (n in names or not keeps)
         ]

@@ -1,6 +1,7 @@
 """From a network to a graph file: tracing, OpenVINO IR, ONNX, and the facts that travel inside."""
 
 import contextlib
+import importlib.util
 import io
 import logging
 import sys
@@ -18,13 +19,27 @@ from duotrack.files import atomic_path
 from duotrack.models.zoo import ModelSpec
 from duotrack.runtime.deploy import deploy
 from duotrack.runtime.graph_facts import GraphFacts, Wanted, facts
+from duotrack.runtime.ir_file import KEYS
 from duotrack.runtime.onnx_file import KEY
 from duotrack.runtime.openvino_backend import require_openvino
-from duotrack.runtime.torch_backend import prepare
+from duotrack.runtime.torch_backend import keeps_templates, prepare
 from duotrack.runtime.traced import trace
 from duotrack.weights.task import NOTHING, Trained
 
-EXPORT_EXTRA = "exporting to ONNX needs onnx and onnxscript: pip install 'duotrack[export]'"
+
+def require_exporter() -> None:
+    """Whether what torch writes ONNX with is installed; it is not imported for it.
+
+    Raises:
+        InputError: it is not; names the extra.
+    """
+    if not all(installed(name) for name in ("onnx", "onnxscript")):
+        raise InputError("exporting to ONNX needs onnx and onnxscript: pip install 'duotrack[export]'")
+
+
+def installed(library: str) -> bool:
+    """Whether a library could be imported; it is only looked for."""
+    return sys.modules.get(library, True) is not None and importlib.util.find_spec(library) is not None
 
 
 def describe(
@@ -35,7 +50,7 @@ def describe(
     `trained`: what its weights were trained on.
     """
     masked = bool(getattr(net, "masks", False)) and len(wanted.search) == 2
-    keeps = hasattr(net, "remember")
+    keeps = keeps_templates(net)
     template = wanted.search if keeps else wanted.template
     return facts(
         model=spec.name,
@@ -79,7 +94,7 @@ def to_openvino(net: nn.Module, about: GraphFacts) -> Any:
 
 def say_facts(model: Any, about: GraphFacts) -> None:
     """Put the metadata into an OpenVINO model."""
-    model.set_rt_info(about.text(), ["duotrack", "facts"])
+    model.set_rt_info(about.text(), KEYS)
 
 
 def save_openvino(model: Any, path: Path, *, half: bool) -> None:
@@ -99,11 +114,7 @@ def to_onnx(net: nn.Module, about: GraphFacts) -> Any:
     Raises:
         InputError: what makes ONNX is not installed, or knows no graph for the network.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise InputError(EXPORT_EXTRA) from error
+    require_exporter()
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)

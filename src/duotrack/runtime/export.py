@@ -1,7 +1,6 @@
 """Networks to files that other programs run: ONNX and OpenVINO IR, checked against torch before they are there."""
 
 import copy
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,19 @@ from torch import Tensor, nn
 from duotrack.errors import InputError, nearest
 from duotrack.files import atomic_path
 from duotrack.models.zoo import elimination_of, model_spec
-from duotrack.runtime.convert import describe, prepared, save_openvino, say_facts, to_onnx, to_openvino
+from duotrack.runtime.convert import (
+    describe,
+    installed,
+    prepared,
+    require_exporter,
+    save_openvino,
+    say_facts,
+    to_onnx,
+    to_openvino,
+)
 from duotrack.runtime.graph_facts import BOTH, GraphFacts, Wanted
 from duotrack.runtime.onnx_file import KEY
-from duotrack.runtime.quantise import quantise
+from duotrack.runtime.quantise import quantise, require_nncf
 from duotrack.runtime.sessions import FILES, open_session, require
 from duotrack.runtime.verify import agrees, check, differences
 from duotrack.weights.build import build_net
@@ -48,13 +56,30 @@ class Exported:
     size: int
 
 
-def check_request(out: Path, format: str | None, precision: str) -> Literal["onnx", "openvino"]:
-    """The format that was meant, by its name or by the file's suffix.
+def check_request(
+    name: str,
+    out: Path,
+    *,
+    elimination: str | None = None,
+    format: str | None = None,
+    precision: str = "fp32",
+    batch: int = 1,
+    fitted: bool = False,
+) -> Literal["onnx", "openvino"]:
+    """The format that was meant, by its name or by the file's suffix; no network and no library is loaded before.
+
+    Args:
+        name, out, elimination, format, precision, batch: as in `export_model`.
+        fitted: whether there are frames to fit int8 to.
 
     Raises:
-        InputError: unknown, or one that does not go with the file's name or with the precision, or whose library is
-            not installed.
+        InputError: anything that is not known, does not go together, or whose library is not installed.
     """
+    spec = model_spec(name)
+    if spec.templates > 1:
+        raise InputError(f"{name} takes two templates, which exported graphs do not know; it runs in torch only")
+    if elimination is not None:
+        elimination_of(spec, elimination)
     by_suffix = next((name for name, (suffix, _) in FORMATS.items() if suffix == out.suffix), None)
     chosen = format or by_suffix
     if chosen is None:
@@ -66,6 +91,14 @@ def check_request(out: Path, format: str | None, precision: str) -> Literal["onn
         raise InputError(f"a file in format {chosen} is called {suffix}, got {out}; rename it")
     if precision not in precisions:
         raise InputError(f"format {chosen} has no precision {precision}, only {', '.join(precisions)}")
+    if not 0 <= batch <= 4096:
+        raise InputError(f"batch {batch}: a number from 1 to 4096, or dynamic")
+    if (precision == "int8") != fitted:
+        raise InputError("int8, and only int8, is fitted to frames: give --frames DIR with it, and not without it")
+    if fitted:
+        require_nncf()
+    if chosen == "onnx":
+        require_exporter()
     require(FILES[suffix][0])
     return "onnx" if chosen == "onnx" else "openvino"
 
@@ -100,16 +133,16 @@ def export_model(
             then.
     """
     out = Path(out)
-    chosen = check_request(out, format, precision)
+    chosen = check_request(
+        name,
+        out,
+        elimination=elimination,
+        format=format,
+        precision=precision,
+        batch=batch,
+        fitted=samples is not None,
+    )
     spec = model_spec(name)
-    if spec.templates > 1:
-        raise InputError(f"{name} takes two templates, which exported graphs do not know; it runs in torch only")
-    if elimination is not None:
-        elimination_of(spec, elimination)
-    if not 0 <= batch <= 4096:
-        raise InputError(f"batch {batch}: a number from 1 to 4096, or dynamic")
-    if (precision == "int8") != (samples is not None):
-        raise InputError("int8, and only int8, is fitted to frames: give --frames DIR with it, and not without it")
     net = prepared(build_net(name, weights=weights, elimination=elimination))
     trained = trained_on(spec, weights)
     about = describe(net, spec, wanted, precision=precision, batch=batch, trained=trained)
@@ -133,7 +166,7 @@ def export_model(
 def _runners(file: Path) -> list[str]:
     """The back-ends that run a file and are installed here, the usual one first; that one must be."""
     first, *others = FILES[file.suffix]
-    return [first, *(name for name in others if importlib.util.find_spec(name) is not None)]
+    return [first, *(name for name in others if installed(name))]
 
 
 def _write(net: nn.Module, about: GraphFacts, file: Path, views: Sequence[Sequence[Tensor]] | None) -> None:

@@ -1,7 +1,8 @@
 """Graphs made once and kept: in a folder of the user's cache, by everything that they depend on.
 
 Making one takes tens of seconds and several times the network's memory, so a process of its own does it; tracking then
-loads only the graph. The folder is `$DUOTRACK_CACHE`, else `duotrack` in `$XDG_CACHE_HOME` or `~/.cache`.
+loads only the graph. The folder is `$DUOTRACK_CACHE`, else `duotrack` in `$XDG_CACHE_HOME` or `~/.cache`; how large it
+may grow says `$DUOTRACK_CACHE_LIMIT` (`duotrack.runtime.graph_folder`).
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from duotrack.errors import InputError
 from duotrack.runtime.graph_facts import FORMAT, Wanted
+from duotrack.runtime.graph_folder import hold, making
 
 logger = logging.getLogger(__name__)
 _STEM = "graph"
@@ -45,12 +47,13 @@ def kept_graph(recipe: Recipe) -> Path:
     """The file of a graph, made now if it is not there.
 
     Raises:
-        InputError: weights that cannot be read or do not fit, or a library that is not installed.
+        InputError: weights that cannot be read or do not fit, a library that is not installed, or a limit of the
+            cache's size that is no number.
     """
     folder = cache_folder() / "graphs"
     name = _key(recipe)
     file = folder / name / f"{_STEM}{'.xml' if recipe.format == 'openvino' else '.onnx'}"
-    if file.is_file():
+    if hold(file.parent) and file.is_file():
         return file
     logger.warning(
         "making the %s graph of %s for %s; it is kept in %s",
@@ -59,16 +62,8 @@ def kept_graph(recipe: Recipe) -> Path:
         " and ".join(recipe.search),
         folder,
     )
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
-    try:
-        _build_apart(recipe, building / file.name)
-        try:
-            building.rename(file.parent)
-        except OSError:  # another process was first
-            if not file.is_file():
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with making(folder, name) as made:
+        _build_apart(recipe, made / file.name)
     return file
 
 

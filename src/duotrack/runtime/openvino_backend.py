@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from duotrack.errors import InputError
-from duotrack.runtime.graph_facts import MAPS, GraphFacts, read_facts
+from duotrack.runtime.graph_facts import MAPS, GraphFacts
 from duotrack.runtime.graph_net import in_batches
+from duotrack.runtime.ir_file import read_ir_facts
 from duotrack.runtime.mapped import dropping_pages
 from duotrack.runtime.onnx_file import read_onnx_facts
 
@@ -85,22 +86,16 @@ def read_graph(path: Path) -> tuple[GraphFacts, Any]:
     Raises:
         InputError: see `OpenVINOSession`.
     """
-    ov = require_openvino()
-    if not path.is_file():
-        raise InputError(f"no exported network at {path}; check the path")
-    facts: GraphFacts | None = None
-    if path.suffix == ".xml":
-        if not path.with_suffix(".bin").is_file():
-            raise InputError(f"{path} lies without its weights {path.with_suffix('.bin').name}: keep the two together")
-    else:
-        facts = read_onnx_facts(path)
+    require_openvino()
+    from openvino.frontend import FrontEndManager
+
+    kind, facts = ("ir", read_ir_facts(path)) if path.suffix == ".xml" else ("onnx", read_onnx_facts(path))
     try:
-        model = ov.Core().read_model(path)
+        # the one reader: asked for any, OpenVINO would hand a damaged file to every reader that it has
+        reader = FrontEndManager().load_by_framework(kind)
+        model = reader.convert(reader.load(str(path)))
     except RuntimeError as error:
-        raise InputError(f"OpenVINO cannot read {path}: {_first_line(error)}; export it again") from error
-    if facts is None:
-        keys = ["duotrack", "facts"]
-        facts = read_facts(model.get_rt_info(keys).astype(str) if model.has_rt_info(keys) else None, str(path))
+        raise InputError(f"OpenVINO cannot read {path}: {_last_line(error)}; export it again") from error
     check_ports(model, facts, str(path))
     return facts, model
 
@@ -164,6 +159,6 @@ def _shape(port: Any) -> list[int]:
     return [-1 if each.is_dynamic else each.get_length() for each in port.get_partial_shape()]
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:200]

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from duotrack.errors import InputError
-from duotrack.runtime.convert import without_telemetry
+from duotrack.runtime.convert import installed, without_telemetry
 from duotrack.runtime.graph_facts import GraphFacts
 
 LEAST = 8
@@ -29,14 +30,12 @@ def quantise(model: Any, about: GraphFacts, samples: Sequence[Sequence[Tensor]])
     """
     if len(samples) < LEAST:
         raise InputError(f"int8 needs at least {LEAST} views of frames to fit ranges to, got {len(samples)}")
-    with without_telemetry(), _quiet():
-        try:
-            import nncf
-        except ImportError as error:
-            raise InputError("int8 needs nncf: pip install 'duotrack[int8]'") from error
-        import logging
-
-        nncf.set_log_level(logging.ERROR)
+    require_nncf()
+    with without_telemetry(), logging_kept():  # its handler writes to what is standard output at its import
+        import nncf
+    with without_telemetry(), logging_kept(), _quiet():
+        # its own `set_log_level` would also change handlers that others hung on its logger
+        logging.getLogger("nncf").setLevel(logging.ERROR)
         feeds = [_feed(about, sample) for sample in samples]
         convolutions, products = _openvino_left(model) if hasattr(model, "get_ops") else _onnx_left(model)
         return nncf.quantize(
@@ -47,6 +46,16 @@ def quantise(model: Any, about: GraphFacts, samples: Sequence[Sequence[Tensor]])
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=nncf.IgnoredScope(types=convolutions, names=products, validate=False),
         )
+
+
+def require_nncf() -> None:
+    """Whether NNCF is installed; it is not imported for it.
+
+    Raises:
+        InputError: it is not; names the extra.
+    """
+    if not installed("nncf"):
+        raise InputError("int8 needs nncf: pip install 'duotrack[int8]'")
 
 
 def _openvino_left(model: Any) -> tuple[list[str], list[str]]:
@@ -78,6 +87,30 @@ def _feed(about: GraphFacts, sample: Sequence[Tensor]) -> dict[str, Any]:
     repeat = about.batch or 1
     stacked = [each.expand(repeat, *each.shape[1:]).contiguous().numpy() for each in sample]
     return dict(zip(about.wanted.input_names(), stacked, strict=True))
+
+
+@contextlib.contextmanager
+def logging_kept() -> Iterator[None]:
+    """Logging is afterwards what it was: loggers with their handlers and levels, and the class of loggers to come.
+
+    NNCF makes every logger to come one of its own kind when it is imported. A logger made meanwhile stays as it is.
+    """
+    manager = logging.root.manager
+    loggers = [logging.root, *(each for each in manager.loggerDict.values() if isinstance(each, logging.Logger))]
+    before = [(each, each.level, each.propagate, each.disabled, [*each.handlers], [*each.filters]) for each in loggers]
+    levels = [(handler, handler.level) for each in loggers for handler in each.handlers]
+    kind, switched_off = logging.getLoggerClass(), manager.disable
+    try:
+        yield
+    finally:
+        logging.setLoggerClass(kind)
+        logging.disable(switched_off)
+        for each, level, propagate, disabled, handlers, filters in before:
+            each.setLevel(level)
+            each.propagate, each.disabled = propagate, disabled
+            each.handlers[:], each.filters[:] = handlers, filters
+        for handler, level in levels:
+            handler.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,11 @@ class HalfPrecision(nn.Module):
         return rgb, aux
 
 
+def keeps_templates(net: nn.Module) -> bool:
+    """Whether a network makes of a template once what it needs of it (`remember`), in whatever precision."""
+    return hasattr(net.net if isinstance(net, HalfPrecision) else net, "remember")
+
+
 def resolve_device(device: str, precision: str = "fp32") -> torch.device:
     """The torch device that a name means, if this machine has it and it computes in `precision`.
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from duotrack.models.zoo import Geometry
 from duotrack.runtime.graph_facts import MAPS, Wanted
+from duotrack.runtime.torch_backend import keeps_templates
 
 _NAMES = ("rgb", "aux")
 TRACED_BATCH = 2
@@ -26,7 +27,7 @@ class Traced(nn.Module):
         super().__init__()
         self.net = net
         self.wanted = wanted
-        self.keeps = hasattr(net, "remember")
+        self.keeps = keeps_templates(net)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Inputs in the order of `input_names` -> the three maps, then the template's tokens where it keeps them."""

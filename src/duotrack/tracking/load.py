@@ -7,13 +7,21 @@ from duotrack.depth import Colours
 from duotrack.errors import InputError
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
-from duotrack.runtime.backends import backend_device, check_backend, facts_of, is_export, open_export, open_network
+from duotrack.runtime.backends import (
+    backend_device,
+    check_backend,
+    facts_of,
+    is_export,
+    open_export,
+    open_network,
+    trained_by,
+)
 from duotrack.runtime.graph_facts import BOTH
 from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.template import TemplateRule, rule_for
 from duotrack.tracking.tracker import Tracker
-from duotrack.weights.task import Trained, settle_kind
+from duotrack.weights.task import settle_kind
 
 
 def load_tracker(
@@ -24,7 +32,7 @@ def load_tracker(
     precision: str | None = None,
     backend: str | None = None,
     elimination: str | None = None,
-    modalities: tuple[str, ...] = BOTH,
+    prepare_for: tuple[str, ...] = BOTH,
     modality: Kind | None = None,
     depth_colours: Colours = "bgr",
     missing: str = DEFAULT_POLICY,
@@ -42,8 +50,8 @@ def load_tracker(
             what an exported network was made for. Which back-end has which: `duotrack.runtime.backends.BACKENDS`.
         backend: "torch", "compiled", "onnxruntime" or "openvino"; None takes torch, or what runs an exported network.
         elimination: "mce", "ce" or "none"; None takes the model's own. An exported network's is settled.
-        modalities: what the videos will have, ("rgb", "aux") or one of them: a back-end that prepares a graph does so
-            for these, and prepares others when a target is first seen with them.
+        prepare_for: which sides the videos will have, ("rgb", "aux") or one of them: a back-end that prepares a graph
+            does so for these, and prepares others when a target is first seen with them.
         modality: what the auxiliary frames show: "thermal", "depth" (16 bits, millimetres) or "event"; None takes what
             the weights were trained on, as far as they say, else thermal.
         depth_colours: order of the channels of depth that the tracker renders; "bgr" for published checkpoints.
@@ -63,10 +71,9 @@ def load_tracker(
     rule = state_rule(**thresholds)
     policy = missing_policy(missing)
     renewal = rule_for(spec, templates)
-    exported = weights is not None and is_export(weights)
-    said = facts_of(weights) if weights is not None and exported else None
-    trained = weights if said is None else Trained(said.task, said.depth_colours, str(weights))
-    shows = settle_kind(spec, trained, modality, colours=depth_colours)
+    if tuple(prepare_for) not in (BOTH, BOTH[:1], BOTH[1:]):
+        raise InputError(f"prepare_for {prepare_for!r}: the sides of the videos, ('rgb', 'aux'), ('rgb',) or ('aux',)")
+    shows = settle_kind(spec, trained_by(spec, weights), modality, colours=depth_colours)
     if spec.templates > 1 and settled != "torch":
         raise InputError(f"{name} takes two templates, which backend {settled} does not hand over; use backend torch")
     where = backend_device(settled, device, kind)
@@ -79,7 +86,7 @@ def load_tracker(
         "kind": shows,
         "depth_colours": depth_colours,
     }
-    if weights is not None and exported:
+    if weights is not None and is_export(weights):
         net, facts = open_export(weights, backend=settled, precision=kind, device=where)
         if facts.model != name:
             raise InputError(f"{weights} is an export of {facts.model}, not of {name}; use --model {facts.model}")
@@ -93,9 +100,19 @@ def load_tracker(
         precision=kind or "fp32",
         device=where,
         elimination=elimination,
-        modalities=modalities,
+        prepare_for=prepare_for,
     )
     return Tracker(opened, geometry=spec.geometry, calibration=spec.calibration, **about)
+
+
+def check_names(name: str, *, backend: str | None, precision: str | None, weights: str | Path | None) -> None:
+    """Whether model, back-end and precision exist and go together; nothing is loaded for it.
+
+    Raises:
+        InputError: they do not.
+    """
+    model_spec(name)
+    check_backend(backend, precision, weights)
 
 
 def model_of(weights: str | Path | None, model: str | None) -> str:
