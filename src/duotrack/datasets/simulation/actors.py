@@ -83,7 +83,6 @@ class Draft:
         size: float,
         most: float,
         front: bool = False,
-        recoloured: float = 0.5,
         crossing: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> Actor:
         """An object in the scene.
@@ -92,13 +91,13 @@ class Draft:
             sprite: its picture. frame: what its path is relative to. rows: its values, as `Ways.add` takes them.
             excess: how much warmer than the surroundings. size: square root of its box's area at first, in pixels.
             most: the largest size that it is shown with. front: whether it hides the target.
-            recoloured: how likely its colours change much. crossing: see `Actor`.
+            crossing: see `Actor`.
         """
         rng = self.rng
         width, height = sprite.size
         longest = max(most * max(width, height) / np.sqrt(width * height), 6)
         poses = tuple(shrink(pose, 1.25 * longest) for pose in sprite.poses)
-        poses = _recoloured(rng, poses, strong=bool(rng.random() < recoloured))
+        poses = _recoloured(rng, poses, strong=bool(rng.random() < self.settings.recolour))
         living = sprite.kind in ("person", "animal", "flyer")
         return Actor(
             poses,

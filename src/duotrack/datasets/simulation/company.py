@@ -47,7 +47,6 @@ def companion(draft: Draft, sprite: Sprite, target: Actor, excess: float, length
         size=size,
         most=1.4 * size,
         front=bool(rng.random() < 0.35),
-        recoloured=0.7 if twin else 0.4,
         crossing=passing,
     )
 

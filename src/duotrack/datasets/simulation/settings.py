@@ -35,6 +35,7 @@ class Scenes(BaseModel):
         le=1,
         description="Share of such objects that are the target's own picture, often recoloured.",
     )
+    recolour: float = Field(default=0.5, ge=0, le=1, description="Share of objects whose colours change much.")
     occlusion: float = Field(
         default=0.35, ge=0, le=1, description="Share of scenes in which something hides the target."
     )
