@@ -43,8 +43,11 @@ class Sensors:
     pattern: float = 0.0
 
 
-def draw_sensors(rng: Rng, settings: Scenes, *, night: bool, climate: Climate) -> Sensors:
-    """Two cameras; the thermal one sets its gain by how far temperatures differ, as such cameras do."""
+def draw_sensors(rng: Rng, settings: Scenes, *, night: bool, climate: Climate, hottest: float) -> Sensors:
+    """Two cameras; the thermal one sets its gain by how far temperatures differ, as such cameras do.
+
+    `hottest` is how far the target's warmest part lies above the surroundings.
+    """
     cast = rng.uniform(0.9, 1.1, 3)
     strength = rng.uniform(0.8, 1.15)
     if night:
@@ -58,8 +61,13 @@ def draw_sensors(rng: Rng, settings: Scenes, *, night: bool, climate: Climate) -
     if lit and rng.random() < (0.7 if night else 0.3):
         glare = (float(rng.uniform(0.5, 1)), *(float(v) for v in rng.uniform(0, 1, 2)), float(rng.uniform(0.15, 0.9)))
     low = hurt and rng.random() < 0.35
-    gain = float(np.clip(rng.uniform(25, 75) / (climate.spread + 8), 0.6, 2.2)) * (rng.uniform(0.3, 0.6) if low else 1)
+    gain = float(np.clip(rng.uniform(25, 75) / (climate.spread + 8), 0.6, 2.2))
     middle = float(rng.uniform(50, 150))
+    if rng.random() < 0.7:  # else the target may be too hot for the display
+        gain = min(gain, max(235 - middle if hottest > 0 else middle - 15, 30) / (abs(hottest) + 1))
+    if climate.measured:
+        gain, middle = float(rng.uniform(0.85, 1.1)), climate.level
+    gain *= float(rng.uniform(0.3, 0.6)) if low else 1
     return Sensors(
         gain=cast * strength,
         gamma=float(np.exp(rng.normal(-0.2 if night else 0, 0.2))),

@@ -51,3 +51,20 @@ def wander(
         velocity = inertia * velocity + fresh * pushes[index] - 0.5 * beyond
         place = place + velocity - 0.3 * beyond
     return Path(knots)
+
+
+class Ways:
+    """Starts, speeds and soft walls of the values of a path, as they are added."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, float, float, float]] = []
+
+    def add(self, *rows: tuple[float, float, float, float]) -> int:
+        """Add values (start, speed, low, high); gives the number of the first."""
+        self.rows += rows
+        return len(self.rows) - len(rows)
+
+    def path(self, rng: np.random.Generator, length: int) -> Path:
+        """A path of all of them."""
+        start, speed, low, high = np.array(self.rows).T
+        return wander(rng, length, start, speed, low, high)

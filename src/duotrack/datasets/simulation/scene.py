@@ -23,9 +23,9 @@ class Actor:
     """Something that moves, or stands, before the background.
 
     `poses` and `heats` belong together. `frame` says what its path is relative to: the picture, the target, or the
-    background. `size` is the square root of its box's area in pixels at log size 0. Beside the target, it passes it at
-    frame `crossing[0]` with the velocity `crossing[1:]` in pixels a frame. `pace` poses a frame; `sway` shear of its top
-    against its foot; `bend` bows it sideways, over its width.
+    background. `size` is the square root of its box's area in pixels at log size 0. Where its frame is the target it
+    passes that at frame `crossing[0]` with the velocity `crossing[1:]` in pixels a frame. `pace` in poses a frame; `sway`
+    by how much of its height its top leans to a side at most.
     """
 
     poses: tuple[Pose, ...]
@@ -44,8 +44,9 @@ class Actor:
 @dataclass(frozen=True, eq=False)
 class Scene:
     """All of it. `actors[0]` is the target; `place` (2, 3) maps pixels of the background to the camera's plane.
-
-    `attributes`: what the scene was made to show.
+    `drift`
+       (3,) is what the thermal camera is off: x, y in pixels, and the excess of its scale. `night`: the visible picture is
+       dark. `excess`: grey levels by which the target is warmer than the surroundings.
     """
 
     width: int
@@ -58,7 +59,8 @@ class Scene:
     actors: tuple[Actor, ...]
     sensors: Sensors
     drift: Floats
-    attributes: frozenset[str] = frozenset()
+    night: bool = False
+    excess: float = 0.0
 
     def camera(self, time: float) -> Floats:
         """(2, 3) from the background's plane to pixels of the visible frame."""

@@ -35,8 +35,12 @@ class Scenes(BaseModel):
         le=1,
         description="Share of such objects that are the target's own picture, often recoloured.",
     )
+    recolour: float = Field(default=0.5, ge=0, le=1, description="Share of objects whose colours change much.")
     occlusion: float = Field(
         default=0.35, ge=0, le=1, description="Share of scenes in which something hides the target."
+    )
+    leaves: float = Field(
+        default=0.1, ge=0, le=1, description="Share of scenes in which the target may leave the picture."
     )
     camera: float = Field(default=0.7, ge=0, le=1, description="Share of scenes with a moving camera.")
     fast: float = Field(default=0.15, ge=0, le=1, description="Share of scenes with a fast target or a jerking camera.")

@@ -14,14 +14,21 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Climate:
-    """Warmth of a scene, in grey levels: that of the surroundings, and how far these differ among themselves."""
+    """Warmth of a scene, in grey levels: that of the surroundings, and how far these differ among themselves.
+
+    `measured`: they are those of a true thermal picture.
+    """
 
     level: float
     spread: float
+    measured: bool = False
 
 
-def draw_climate(rng: Rng, *, skyward: bool) -> Climate:
-    """A cool, warm or flat scene; a sky is even."""
+def draw_climate(rng: Rng, background: Background, *, skyward: bool) -> Climate:
+    """A cool, warm or flat scene; a sky is even, and a true thermal picture tells its own."""
+    if background.infrared is not None:
+        part = background.infrared[::4, ::4]
+        return Climate(float(part.mean()), float(part.std()), measured=True)
     if skyward:
         return Climate(float(rng.uniform(25, 120)), float(rng.uniform(2, 14)))
     return Climate(float(rng.uniform(40, 150)), float(np.exp(rng.uniform(np.log(6), np.log(42)))))
