@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from duotrack.datasets.simulation.settings import Scenes
 from duotrack.datasets.simulation.silhouettes import drawn_sprite
 from duotrack.datasets.simulation.sprites import MAX_SIDE, Kind, Sprite, make_pose
 from duotrack.datasets.simulation.textures import drawn_background
@@ -72,6 +73,11 @@ class Pool:
         drawn = len(self.drawn) + len(self.skies)
         cutouts, shapes = (sum(map(len, each.values())) for each in (self.cutouts, self.shapes))
         return {"photos": len(self.photos), "cutouts": cutouts, "drawn_backgrounds": drawn, "drawn_objects": shapes}
+
+
+def canvas_for(settings: Scenes) -> int:
+    """The longest side that backgrounds are held with for frames of this size: room to pan and zoom in."""
+    return min(max(round(2.4 * max(settings.width, settings.height)), 256), 1024)
 
 
 def load_pool(
