@@ -101,20 +101,26 @@ def load_pool(
     budget = memory * 1_000_000
     backs = _load(photos, lambda rgb, aux, _: _photo(rgb, aux, canvas), canvas, budget * 7 // 10, 3 * canvas**2, digest)
     cut = _load(cutouts, _cutout, MAX_SIDE, budget * 3 // 10, 2 * MAX_SIDE**2, digest)
-    drawn, skies, shapes = _drawn(canvas)
+    drawn, skies = _drawn(canvas)
     sorted_cut = {kind: tuple(each for each in cut if each.kind == kind) for kind in KINDS}
-    return Pool(tuple(backs), drawn, skies, sorted_cut, shapes, digest.hexdigest())
+    return Pool(tuple(backs), drawn, skies, sorted_cut, _shapes(), digest.hexdigest())
 
 
 @lru_cache(maxsize=2)
-def _drawn(canvas: int) -> tuple[tuple[Background, ...], tuple[Background, ...], dict[Kind, tuple[Sprite, ...]]]:
-    """What is drawn, always the same: backgrounds, skies, objects."""
+def _drawn(canvas: int) -> tuple[tuple[Background, ...], tuple[Background, ...]]:
+    """Drawn backgrounds and skies, always the same."""
     rng = np.random.default_rng(20)
     rows = canvas * 3 // 4
     drawn = [_background(drawn_background(rng, rows, canvas, skyward=False)) for _ in range(DRAWN_BACKGROUNDS)]
     skies = [_background(drawn_background(rng, rows, canvas, skyward=True)) for _ in range(DRAWN_SKIES)]
-    shapes = {kind: tuple(drawn_sprite(rng, kind) for _ in range(DRAWN_SPRITES)) for kind in KINDS}
-    return tuple(drawn), tuple(skies), shapes
+    return tuple(drawn), tuple(skies)
+
+
+@lru_cache(maxsize=1)
+def _shapes() -> dict[Kind, tuple[Sprite, ...]]:
+    """Drawn objects, always the same."""
+    rng = np.random.default_rng(21)
+    return {kind: tuple(drawn_sprite(rng, kind) for _ in range(DRAWN_SPRITES)) for kind in KINDS}
 
 
 def _load(folders: Iterable[Path], make: Any, side: int, budget: int, each: int, digest: Any) -> list[Any]:

@@ -1,12 +1,14 @@
 """What is difficult about a simulated sequence, in the letters of LasHeR."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from duotrack.datasets.missing import Mask
+from duotrack.datasets.simulation.motion import STEP, Path
 from duotrack.datasets.simulation.render import LEAST_SHOWN, Truth
 from duotrack.datasets.simulation.scene import Scene
 from duotrack.datasets.simulation.settings import Scenes
@@ -46,6 +48,7 @@ _FORCED: dict[str, dict[str, float]] = {
     "SA": {"distractors": 1},
     "CM": {"camera": 1},
     "FL": {"freezes": 0.15},
+    "LR": {"largest": 0.04},
 }
 
 
@@ -53,6 +56,17 @@ def forced(settings: Scenes, wanted: frozenset[str]) -> Scenes:
     """The settings with which scenes are likely to have the attributes `wanted`."""
     changes = {key: value for name in sorted(wanted) for key, value in _FORCED.get(name, {}).items()}
     return settings.model_copy(update=changes)
+
+
+def pushed(scene: Scene, wanted: frozenset[str]) -> Scene:
+    """The scene with a steady growth of the target's size or aspect ratio, where such attributes are wanted."""
+    knots = scene.path.knots.copy()
+    ramp = 0.9 * np.arange(len(knots)) * STEP / max(scene.length - STEP, STEP)
+    for name, offset in (("SV", 2), ("ARC", 3)):
+        if name in wanted:
+            values = knots[:, scene.actors[0].channel + offset]
+            values += ramp if values[-1] >= values[0] else -ramp
+    return replace(scene, path=Path(knots))
 
 
 def attributes_of(

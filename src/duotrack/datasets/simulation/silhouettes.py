@@ -11,7 +11,7 @@ from duotrack.datasets.simulation.textures import colour, noise
 
 Rng = np.random.Generator
 Floats = NDArray[np.float64]
-SIDE = 320
+SIDE = 240
 """Side of the square that objects are drawn on before they are scaled down."""
 POSES = 6
 
@@ -50,7 +50,7 @@ def drawn_sprite(rng: Rng, kind: Kind, side: int = 160) -> Sprite:
     """A random object of a kind, at most `side` pixels long; its poses are equally large."""
     drawers = {"person": _people, "vehicle": _vehicle, "animal": _animal, "flyer": _flyer, "thing": _thing}
     texture = 0.75 + 0.5 * noise(
-        rng, SIDE, SIDE, coarse=float(rng.uniform(2, 12)), roughness=float(rng.uniform(0.4, 0.9))
+        rng, SIDE // 3, SIDE // 3, coarse=float(rng.uniform(2, 12)), roughness=float(rng.uniform(0.4, 0.9))
     )
     texture = np.asarray(cv2.resize(texture, (SIDE, SIDE)), np.float32)
     light = np.linspace(rng.uniform(0.8, 1.2), rng.uniform(0.8, 1.2), SIDE).astype(np.float32)

@@ -16,7 +16,7 @@ from duotrack.datasets.dropouts import draw_mask
 from duotrack.datasets.missing import Mask, write_masks
 from duotrack.datasets.patterns import PATTERNS
 from duotrack.datasets.simulation.assets import VERSION, Pool
-from duotrack.datasets.simulation.attributes import MEANINGS, attributes_of, forced
+from duotrack.datasets.simulation.attributes import MEANINGS, attributes_of, forced, pushed
 from duotrack.datasets.simulation.draw import draw_scene
 from duotrack.datasets.simulation.render import Truth, thermal_frame, truth, visible_frame
 from duotrack.datasets.simulation.scene import Scene
@@ -137,7 +137,7 @@ def draw_take(index: int, order: Order, pool: Pool, settings: Scenes) -> Take:
     settings = forced(settings, order.wanted)
     for attempt in range(TRIES):
         rng = _rng(order.seed, index, 0, attempt)
-        scene = draw_scene(rng, pool, settings, order.frames)
+        scene = pushed(draw_scene(rng, pool, settings, order.frames), order.wanted)
         truths = [truth(scene, time) for time in range(order.frames)]
         shown = _shown(rng, order.frames, settings.freezes)
         mask = np.ones((order.frames, 2), np.bool_)
