@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duotrack.cli.miss import miss
+from duotrack.cli.simulate import simulate
 
 if TYPE_CHECKING:
     from duotrack.datasets.check import Check
 
 app = typer.Typer(
-    help="Check a data set, take modalities away from it, make training from it faster.", no_args_is_help=True
+    help="Check a data set, take modalities away from it, make training from it faster, render one.",
+    no_args_is_help=True,
 )
 
 
 @app.callback()
 def data() -> None:
-    """Check a data set, take modalities away from it, make training from it faster."""
+    """Check a data set, take modalities away from it, make training from it faster, render one."""
 
 
 @app.command()
@@ -125,6 +127,7 @@ def cache(
 
 
 app.command()(miss)
+app.command()(simulate)
 
 
 def _print(found: "Check", quirks: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from duotrack.datasets.fingerprint import fingerprint
 from duotrack.datasets.layouts import Layout, LayoutName, lasher_names, layout_named, open_layout, own_layout
 from duotrack.datasets.sequence import Sequence
-from duotrack.datasets.simulation.assets import load_pool
+from duotrack.datasets.simulation.assets import canvas_for, load_pool
 from duotrack.datasets.simulation.settings import Simulation
 from duotrack.datasets.stills import open_stills
 from duotrack.depth import Colours
@@ -125,8 +125,7 @@ def open_training(folders: Folders, settings: DataSettings) -> list[Source]:
         raise InputError(
             f"data.simulation renders thermal frames, data.modality is {settings.kind}; --set data.simulation.ratio=0"
         )
-    scenes = simulation.scenes
-    canvas = min(max(round(2.4 * max(scenes.width, scenes.height)), 256), 1024)
+    canvas = canvas_for(simulation.scenes)
     pool = load_pool(folders.photos, folders.cutouts, canvas=canvas, memory=simulation.memory)
     given = ", ".join(str(folder) for folder in (*folders.photos, *folders.cutouts))
     simulated = Simulated(pool, simulation)

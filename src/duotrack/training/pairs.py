@@ -70,8 +70,8 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         caches: frames that experts fused before, under the name `cached_as`.
 
     Raises:
-        InputError: no source, a ratio that is not positive, a source without any usable sequence, or stills or simulation
-            where frames are to be looked up by their number.
+        InputError: no source, a ratio that is not positive, a source without any usable sequence, or stills or
+            simulation where frames are to be looked up by their number.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class Draft:
         return choice[int(self.rng.integers(len(choice)))]
 
     def region(self) -> Sprite | None:
-        """A part of a background as an object: a rectangle, an ellipse or a polygon; None where all of it is too small."""
+        """A part of a background as an object: a rectangle, an ellipse or a polygon; None where it is too small."""
         rng, pool = self.rng, self.pool
         choice = pool.drawn if not pool.photos or rng.random() < self.settings.procedural else pool.photos
         background = choice[int(rng.integers(len(choice)))]
@@ -127,7 +127,7 @@ def _mask(rng: Rng, width: int, height: int) -> NDArray[np.uint8]:
         angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(5, 14))))
         reach = rng.uniform(0.6, 1, len(angles))[:, None]
         points = np.stack([np.cos(angles) * width / 2, np.sin(angles) * height / 2], axis=1) * reach
-        cv2.fillPoly(mask, [(points + (width / 2, height / 2)).astype(np.int32)], 255, cv2.LINE_AA)
+        cv2.fillPoly(mask, [(points + np.array([width / 2, height / 2])).astype(np.int32)], 255, cv2.LINE_AA)
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.8), np.uint8)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from duotrack.datasets.simulation.settings import Scenes
 from duotrack.datasets.simulation.silhouettes import drawn_sprite
 from duotrack.datasets.simulation.sprites import MAX_SIDE, Kind, Sprite, make_pose
 from duotrack.datasets.simulation.textures import drawn_background
@@ -25,7 +27,7 @@ VERSION = 1
 KINDS: tuple[Kind, ...] = ("person", "vehicle", "animal", "flyer", "thing")
 DRAWN_BACKGROUNDS, DRAWN_SKIES, DRAWN_SPRITES = 20, 12, 40
 _WORDS: dict[Kind, tuple[str, ...]] = {
-    "person": ("person", "people", "man", "woman", "girl", "boy", "walk", "pedestrian", "cyclist", "runner"),
+    "person": ("person", "people", "man", "woman", "girl", "boy", "walk", "pedestrian", "cyclist", "runner", "bicycle"),
     "vehicle": ("car", "cars", "truck", "bus", "van", "vehicle", "tractor", "boat", "ship", "train"),
     "flyer": ("drone", "bird", "birds", "plane", "aircraft", "helicopter", "airplane", "aeroplane", "kite"),
     "animal": ("animal", "dog", "cat", "horse", "cow", "sheep", "deer", "fox", "bear", "elephant", "animals"),
@@ -36,8 +38,9 @@ _WORDS: dict[Kind, tuple[str, ...]] = {
 class Background:
     """A wide picture, and what its thermal appearance is made of at half its resolution.
 
-    `rgb` (H, W, 3); `materials` (H/2, W/2) uint8 below 16: regions of like colour; `grey` and `detail` (H/2, W/2) uint8,
-    the latter 128 plus what differs from its surroundings; `infrared` (H, W) uint8 a true thermal picture, or None.
+    `rgb` (H, W, 3); `materials` (H/2, W/2) uint8 below 16: regions of like colour; `grey` and `detail` (H/2, W/2)
+    uint8, the latter 128 plus what differs from its surroundings; `infrared` (H, W) uint8 a true thermal picture, or
+    None.
     """
 
     rgb: Image
@@ -72,6 +75,11 @@ class Pool:
         return {"photos": len(self.photos), "cutouts": cutouts, "drawn_backgrounds": drawn, "drawn_objects": shapes}
 
 
+def canvas_for(settings: Scenes) -> int:
+    """The longest side that backgrounds are held with for frames of this size: room to pan and zoom in."""
+    return min(max(round(2.4 * max(settings.width, settings.height)), 256), 1024)
+
+
 def load_pool(
     photos: Iterable[Path] = (), cutouts: Iterable[Path] = (), *, canvas: int = 768, memory: int = 1024
 ) -> Pool:
@@ -92,14 +100,27 @@ def load_pool(
     digest = hashlib.sha256(f"simulation {VERSION} {canvas}\n".encode())
     budget = memory * 1_000_000
     backs = _load(photos, lambda rgb, aux, _: _photo(rgb, aux, canvas), canvas, budget * 7 // 10, 3 * canvas**2, digest)
-    cut = _load(cutouts, _cutout, MAX_SIDE, budget * 3 // 10, 3 * MAX_SIDE**2, digest)
+    cut = _load(cutouts, _cutout, MAX_SIDE, budget * 3 // 10, 2 * MAX_SIDE**2, digest)
+    drawn, skies = _drawn(canvas)
+    sorted_cut = {kind: tuple(each for each in cut if each.kind == kind) for kind in KINDS}
+    return Pool(tuple(backs), drawn, skies, sorted_cut, _shapes(), digest.hexdigest())
+
+
+@lru_cache(maxsize=2)
+def _drawn(canvas: int) -> tuple[tuple[Background, ...], tuple[Background, ...]]:
+    """Drawn backgrounds and skies, always the same."""
     rng = np.random.default_rng(20)
     rows = canvas * 3 // 4
     drawn = [_background(drawn_background(rng, rows, canvas, skyward=False)) for _ in range(DRAWN_BACKGROUNDS)]
     skies = [_background(drawn_background(rng, rows, canvas, skyward=True)) for _ in range(DRAWN_SKIES)]
-    shapes = {kind: tuple(drawn_sprite(rng, kind) for _ in range(DRAWN_SPRITES)) for kind in KINDS}
-    sorted_cut = {kind: tuple(each for each in cut if each.kind == kind) for kind in KINDS}
-    return Pool(tuple(backs), tuple(drawn), tuple(skies), sorted_cut, shapes, digest.hexdigest())
+    return tuple(drawn), tuple(skies)
+
+
+@lru_cache(maxsize=1)
+def _shapes() -> dict[Kind, tuple[Sprite, ...]]:
+    """Drawn objects, always the same."""
+    rng = np.random.default_rng(21)
+    return {kind: tuple(drawn_sprite(rng, kind) for _ in range(DRAWN_SPRITES)) for kind in KINDS}
 
 
 def _load(folders: Iterable[Path], make: Any, side: int, budget: int, each: int, digest: Any) -> list[Any]:
@@ -122,9 +143,8 @@ def _load(folders: Iterable[Path], make: Any, side: int, budget: int, each: int,
                 continue
             made.append(thing)
             digest.update(f"{visible.relative_to(folder).as_posix()}\0{visible.stat().st_size}\n".encode())
-            digest.update(rgb[::7, ::7].tobytes())
-            if aux is not None:
-                digest.update(aux[::7, ::7].tobytes())
+            for image in filter(lambda image: image is not None, (rgb, aux)):
+                digest.update(np.asarray(image)[::7, ::7].tobytes())
         if len(made) == before:
             raise InputError(f"{folder}: none of its {len(files)} pictures can be used; give whole PNG or JPEG files")
         if broken:

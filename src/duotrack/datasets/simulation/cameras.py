@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +60,8 @@ def draw_sensors(rng: Rng, settings: Scenes, *, night: bool, climate: Climate, h
     which = rng.random()
     glare = None
     if lit and rng.random() < (0.7 if night else 0.3):
-        glare = (float(rng.uniform(0.5, 1)), *(float(v) for v in rng.uniform(0, 1, 2)), float(rng.uniform(0.15, 0.9)))
+        strong, x, y, wide = rng.uniform((0.5, 0, 0, 0.15), (1, 1, 1, 0.9)).tolist()
+        glare = (strong, x, y, wide)
     low = hurt and rng.random() < 0.35
     gain = float(np.clip(rng.uniform(25, 75) / (climate.spread + 8), 0.6, 2.2))
     middle = float(rng.uniform(50, 150))
@@ -98,29 +100,29 @@ def see(image: Image, sensors: Sensors, light: float, smear: tuple[float, float]
         rng: for the noise.
     """
     height, width = image.shape[:2]
-    image = cv2.LUT(image, _tones(sensors, light)[None])
+    image = np.asarray(cv2.LUT(image, _tones(sensors, light)[None]), np.uint8)
     if sensors.glare is not None:
         strength, x, y, size = sensors.glare
         side = max(int(size * max(height, width)), 8)
         blob = cv2.resize(_glare_blob(), (side, side), interpolation=cv2.INTER_LINEAR)
-        _add_at(image, blob, int(x * width - side / 2), int(y * height - side / 2), strength)
+        _add_at(image, np.asarray(blob, np.uint8), int(x * width - side / 2), int(y * height - side / 2), strength)
     if sensors.blur > 0:
-        image = cv2.GaussianBlur(image, (0, 0), sensors.blur)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), sensors.blur), np.uint8)
     reach = sensors.exposure * float(np.hypot(*smear))
     if reach > 1.5:
         image = _smeared(image, smear, min(sensors.exposure, 25 / max(reach / sensors.exposure, 1e-6)))
     if sensors.noise > 0.5:
         image = _noisy(image, sensors.noise, rng, _noise_bank(height, width, 3))
     if sensors.quality:
-        image = cv2.imdecode(
-            cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, sensors.quality])[1], cv2.IMREAD_COLOR
-        )
-    return np.asarray(image, np.uint8)
+        coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, sensors.quality])[1]
+        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+    return image
 
 
-def feel(heat: NDArray[np.uint8], sensors: Sensors, rng: Rng) -> Image:
+def feel(warmth: NDArray[np.uint8], sensors: Sensors, rng: Rng) -> Image:
     """The thermal frame (H, W, 3) as its camera gives it, of (H, W) uint8 warmth."""
-    height, width = heat.shape
+    height, width = warmth.shape
+    heat: Any = warmth
     if sensors.heat_blur > 0.3:
         heat = cv2.GaussianBlur(heat, (0, 0), sensors.heat_blur)
     levels = sensors.heat_gain * np.arange(256) + sensors.heat_offset
@@ -157,7 +159,7 @@ def _noisy(image: NDArray[np.uint8], strength: float, rng: Rng, bank: NDArray[np
     height, width = image.shape[:2]
     y, x = int(rng.integers(bank.shape[0] - height + 1)), int(rng.integers(bank.shape[1] - width + 1))
     weight = strength / 40
-    part = bank[y : y + height, x : x + width]
+    part: Any = bank[y : y + height, x : x + width]
     if rng.random() < 0.5:
         part = cv2.flip(part, int(rng.integers(-1, 2)))
     return np.asarray(cv2.addWeighted(image, 1, part, weight, -128 * weight), np.uint8)

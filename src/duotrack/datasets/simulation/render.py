@@ -1,6 +1,7 @@
 """A scene's frames and truth at any time."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,8 +21,8 @@ class Truth:
     """What is true of one frame.
 
     `box` (4,) x, y, w, h in pixel edges of the visible frame: the target's whole outline as far as it lies in the
-    picture, occluded or not; all zero where the target is absent. `shown` is the share of its area that is in the picture
-    and not occluded, `inside` the share that is in the picture.
+    picture, occluded or not; all zero where the target is absent. `shown` is the share of its area that is in the
+    picture and not occluded, `inside` the share that is in the picture.
     """
 
     box: Floats
@@ -62,7 +63,7 @@ def _hide(alpha: NDArray[np.float32], left: int, top: int, scene: Scene, actor: 
     matrix = scene.matrix(actor, time)
     reach = 0.5 * (abs(matrix[:, 0]) + abs(matrix[:, 1]))
     away = np.abs(matrix[:, 2] - (left + alpha.shape[1] / 2, top + alpha.shape[0] / 2))
-    if (away > reach + (alpha.shape[1] / 2, alpha.shape[0] / 2)).any():
+    if (away > reach + np.array([alpha.shape[1], alpha.shape[0]]) / 2).any():
         return
     moved = matrix.copy()
     moved[:, 2] -= (left, top)
@@ -90,7 +91,8 @@ def visible_frame(scene: Scene, time: float, rng: np.random.Generator) -> Image:
     if scene.sensors.exposure:
         middle = np.array([scene.width / 2, scene.height / 2, 1])
         plane = cv2.invertAffineTransform(camera) @ middle
-        smear = tuple((scene.camera(time + 1) @ [*plane, 1] - middle[:2]).tolist())  # type: ignore[assignment]
+        moved = scene.camera(time + 1) @ [*plane, 1] - middle[:2]
+        smear = (float(moved[0]), float(moved[1]))
     return see(image, scene.sensors, float(scene.path.at(time)[6]), smear, rng)
 
 
@@ -105,7 +107,8 @@ def thermal_frame(scene: Scene, time: float, rng: np.random.Generator) -> Image:
             continue
         pixels, left, top = stamped
         part = heat[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-        warmth, alpha = np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 1])
+        alpha = np.ascontiguousarray(pixels[..., 1])
+        warmth: Any = np.ascontiguousarray(pixels[..., 0])
         if index == 0 and contrast < 1:
             around = float(cv2.mean(part, alpha)[0]) / 255
             warmth = cv2.addWeighted(warmth, contrast, alpha, (1 - contrast) * around, 0)

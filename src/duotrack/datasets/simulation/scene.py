@@ -24,8 +24,8 @@ class Actor:
 
     `poses` and `heats` belong together. `frame` says what its path is relative to: the picture, the target, or the
     background. `size` is the square root of its box's area in pixels at log size 0. Where its frame is the target it
-    passes that at frame `crossing[0]` with the velocity `crossing[1:]` in pixels a frame. `pace` in poses a frame; `sway`
-    by how much of its height its top leans to a side at most.
+    passes that at frame `crossing[0]` with the velocity `crossing[1:]` in pixels a frame. `pace` in poses a frame;
+    `sway`: by how much of its height its top leans to a side at most.
     """
 
     poses: tuple[Pose, ...]
@@ -43,10 +43,11 @@ class Actor:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """All of it. `actors[0]` is the target; `place` (2, 3) maps pixels of the background to the camera's plane.
-    `drift`
-       (3,) is what the thermal camera is off: x, y in pixels, and the excess of its scale. `night`: the visible picture is
-       dark. `excess`: grey levels by which the target is warmer than the surroundings.
+    """All of it.
+
+    `actors[0]` is the target; `place` (2, 3) maps pixels of the background to the camera's plane; `drift` (3,) is what
+    the thermal camera is off: x, y in pixels, and the excess of its scale. `night`: the visible picture is dark.
+    `excess`: grey levels by which the target is warmer than the surroundings.
     """
 
     width: int
@@ -144,7 +145,7 @@ def stamp(
         rows, columns = image.shape[:2]
     linear = matrix[:, :2] / (columns, rows)
     # pixel centres: (c + 0.5) / n - 0.5 in the unit square, and 0.5 less than the edge coordinate in the frame
-    shift = matrix[:, 2] + linear @ (0.5 - np.array([columns, rows]) / 2) - 0.5 - (left, top)
+    shift = matrix[:, 2] + linear @ (0.5 - np.array([columns, rows]) / 2) - 0.5 - np.array([left, top])
     warped = cv2.warpAffine(
         image, np.column_stack([linear, shift]), (right - left, bottom - top), flags=cv2.INTER_LINEAR
     )

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from duotrack.datasets.simulation.sprites import Kind, Pose, Sprite, make_pose
+from duotrack.datasets.simulation.sprites import Kind, Pose, Sprite, outline_of
 from duotrack.datasets.simulation.textures import colour, noise
 
 Rng = np.random.Generator
-SIDE = 320
+Floats = NDArray[np.float64]
+SIDE = 240
 """Side of the square that objects are drawn on before they are scaled down."""
 POSES = 6
 
@@ -44,31 +45,24 @@ class Pen:
         for canvas, value in self._each(rgb, warm):
             cv2.polylines(canvas, [corners], False, value, max(round(width * SIDE), 1))
 
-    def pose(self, texture: NDArray[np.float32], side: int) -> Pose:
-        """What was drawn, with shading and texture."""
-        shade = (self.rgb * texture[..., None]).clip(0, 255).astype(np.uint8)
-        pose = make_pose(cv2.GaussianBlur(shade, (0, 0), 0.8), self.alpha, warm=self.warm, side=side)
-        assert pose is not None  # something was drawn
-        return pose
-
 
 def drawn_sprite(rng: Rng, kind: Kind, side: int = 160) -> Sprite:
     """A random object of a kind, at most `side` pixels long; its poses are equally large."""
     drawers = {"person": _people, "vehicle": _vehicle, "animal": _animal, "flyer": _flyer, "thing": _thing}
     texture = 0.75 + 0.5 * noise(
-        rng, SIDE, SIDE, coarse=float(rng.uniform(2, 12)), roughness=float(rng.uniform(0.4, 0.9))
+        rng, SIDE // 3, SIDE // 3, coarse=float(rng.uniform(2, 12)), roughness=float(rng.uniform(0.4, 0.9))
     )
-    light = np.linspace(*rng.uniform(0.8, 1.2, 2), SIDE, dtype=np.float32)
+    texture = np.asarray(cv2.resize(texture, (SIDE, SIDE)), np.float32)
+    light = np.linspace(rng.uniform(0.8, 1.2), rng.uniform(0.8, 1.2), SIDE).astype(np.float32)
     pens = drawers[kind](rng)
     # all poses are cut to the same frame, so that an object stays in place while its parts move
     union = np.maximum.reduce([pen.alpha for pen in pens])
     x, y, w, h = cv2.boundingRect(union)
     poses = []
+    part = (slice(y, y + h), slice(x, x + w))
     for pen in pens:
-        shown = pen.alpha[y : y + h, x : x + w].copy()
-        pen.alpha = shown
-        pen.rgb, pen.warm = pen.rgb[y : y + h, x : x + w], pen.warm[y : y + h, x : x + w]
-        poses.append(_framed(pen, (texture * light[:, None])[y : y + h, x : x + w], side))
+        pen.rgb, pen.warm, pen.alpha = pen.rgb[part], pen.warm[part], np.ascontiguousarray(pen.alpha[part])
+        poses.append(_framed(pen, (texture * light[:, None])[part], side))
     return Sprite(kind, tuple(poses))
 
 
@@ -79,14 +73,12 @@ def _framed(pen: Pen, texture: NDArray[np.float32], side: int) -> Pose:
     size = (max(round(width * factor), 2), max(round(height * factor), 2))
     shade = cv2.GaussianBlur((pen.rgb * texture[..., None]).clip(0, 255).astype(np.uint8), (0, 0), 0.8)
     colours = np.dstack([cv2.multiply(shade, cv2.merge([pen.alpha] * 3), scale=1 / 255), pen.alpha])
-    colours, warm = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (colours, pen.warm))
-    return Pose(np.asarray(colours, np.uint8), np.asarray(warm, np.uint8), None, _outline(pen.alpha))
+    small, warm = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (colours, pen.warm))
+    return Pose(np.asarray(small, np.uint8), np.asarray(warm, np.uint8), None, outline_of(pen.alpha))
 
 
-def _outline(alpha: NDArray[np.uint8]) -> NDArray[np.float32]:
-    from duotrack.datasets.simulation.sprites import outline_of
-
-    return outline_of(alpha)
+def _off(point: Floats, dx: float, dy: float) -> Floats:
+    return point + np.array([dx, dy])
 
 
 def _people(rng: Rng) -> list[Pen]:
@@ -116,27 +108,37 @@ def _people(rng: Rng) -> list[Pen]:
             angle = side * swing
             if cycle:
                 foot = np.array([0.48, 0.8]) + 0.06 * side * np.array([np.cos(phase), np.sin(phase)])
-                knee = (hip + foot) / 2 + (0.1, -0.02)
+                knee = _off((hip + foot) / 2, 0.1, -0.02)
             elif front:
-                knee = hip + (side * 0.04 * bulk, 0.2 - 0.03 * abs(swing) * (side * swing > 0))
-                foot = knee + (0, 0.22 - 0.12 * abs(swing) * (side * swing > 0))
+                knee = _off(hip, side * 0.04 * bulk, 0.2 - 0.03 * abs(swing) * (side * swing > 0))
+                foot = _off(knee, 0, 0.22 - 0.12 * abs(swing) * (side * swing > 0))
             else:
                 knee = hip + 0.21 * np.array([np.sin(angle), np.cos(angle)])
                 bend = max(-angle, 0) * 1.1
                 foot = knee + 0.22 * np.array([np.sin(angle - bend), np.cos(angle - bend)])
-            start = hip + (side * 0.035 * bulk * front, 0)
+            start = _off(hip, side * 0.035 * bulk * front, 0)
             pen.limb([start, knee, foot], 0.075 * bulk, trousers * (1 if side > 0 else 0.8), 0.55)
             pen.ellipse(foot[0] + 0.015 * (not front), foot[1] + 0.012, 0.045, 0.022, shoes, 0.35)
         half = (0.105 if front else 0.075) * bulk
         pen.polygon(
-            [shoulder + (-half, 0), shoulder + (half, 0), hip + (half * 0.8, 0.03), hip + (-half * 0.8, 0.03)],
+            [
+                _off(shoulder, -half, 0),
+                _off(shoulder, half, 0),
+                _off(hip, half * 0.8, 0.03),
+                _off(hip, -half * 0.8, 0.03),
+            ],
             top,
             0.65,
         )
-        pen.ellipse(*shoulder, half, 0.03, top, 0.65)
+        pen.ellipse(shoulder[0], shoulder[1], half, 0.03, top, 0.65)
         if skirt and not cycle:
             pen.polygon(
-                [hip + (-half * 0.8, -0.02), hip + (half * 0.8, -0.02), hip + (0.12, 0.22), hip + (-0.12, 0.22)],
+                [
+                    _off(hip, -half * 0.8, -0.02),
+                    _off(hip, half * 0.8, -0.02),
+                    _off(hip, 0.12, 0.22),
+                    _off(hip, -0.12, 0.22),
+                ],
                 trousers,
                 0.55,
             )
@@ -155,16 +157,15 @@ def _people(rng: Rng) -> list[Pen]:
                 hand = elbow + 0.13 * np.array([np.sin(angle + 0.35 * (not front)), np.cos(angle)])
             arm = skin if not sleeves else top * 0.9
             pen.limb(
-                [shoulder + (side * half * 0.9 * front, 0.015), elbow, hand],
+                [_off(shoulder, side * half * 0.9 * front, 0.015), elbow, hand],
                 0.045 * bulk,
                 arm,
                 0.65 if sleeves else 0.95,
             )
-            pen.ellipse(*hand, 0.024, 0.026, skin, 0.95)
+            pen.ellipse(hand[0], hand[1], 0.024, 0.026, skin, 0.95)
         pen.limb([shoulder, head], 0.05, skin, 1.0)
-        pen.ellipse(*head, 0.055, 0.07, skin, 1.0)
-        if front or rng.random() < 2:
-            pen.ellipse(head[0] - 0.01 * (not front), head[1] - 0.03, 0.058, 0.045, hair, 0.6 if not hat else 0.4)
+        pen.ellipse(head[0], head[1], 0.055, 0.07, skin, 1.0)
+        pen.ellipse(head[0] - 0.01 * (not front), head[1] - 0.03, 0.058, 0.045, hair, 0.6 if not hat else 0.4)
         pens.append(pen)
     return pens
 
@@ -274,9 +275,9 @@ def _animal(rng: Rng) -> list[Pen]:
             pen.ellipse(0.47 + spot[0] * length * 0.7, middle + spot[1] * thick * 0.5, 0.05, 0.035, second, 0.75)
         head = np.array([0.47 + length + 0.08, middle - neck - 0.02 + 0.015 * np.sin(phase)])
         pen.limb([(0.47 + length * 0.8, middle - 0.03), head], 0.09, coat, 0.85)
-        pen.ellipse(*head, 0.065, 0.05, coat, 0.95, angle=20)
+        pen.ellipse(head[0], head[1], 0.065, 0.05, coat, 0.95, 20)
         pen.ellipse(head[0] + 0.06, head[1] + 0.02, 0.035, 0.025, coat * 0.8, 1.0)
-        pen.polygon([head + (-0.04, -0.03), head + (-0.02, -0.1), head + (0.01, -0.04)], coat * 0.8, 0.8)
+        pen.polygon([_off(head, -0.04, -0.03), _off(head, -0.02, -0.1), _off(head, 0.01, -0.04)], coat * 0.8, 0.8)
         wag = 0.05 * np.sin(phase)
         pen.limb([(0.47 - length, middle - 0.03), (0.47 - length - tail * 0.7, middle - 0.02 + wag)], 0.03, coat, 0.45)
         pens.append(pen)

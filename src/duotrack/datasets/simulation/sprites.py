@@ -81,7 +81,7 @@ def outline_of(alpha: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows = np.flatnonzero(mask.any(axis=1))
     first, last = mask[rows].argmax(axis=1), width - mask[rows, ::-1].argmax(axis=1)
     edges = np.concatenate([np.stack([first, rows], axis=1), np.stack([last, rows], axis=1)])
-    corners = np.concatenate([edges, edges + (0, 1)])
+    corners = np.concatenate([edges, edges + np.array([0, 1])])
     hull = np.asarray(cv2.convexHull(corners.astype(np.int32)), np.float32).reshape(-1, 2)
     if len(hull) > MAX_POINTS:
         hull = hull[np.linspace(0, len(hull) - 1, MAX_POINTS).astype(int)]

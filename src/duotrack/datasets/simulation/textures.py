@@ -12,11 +12,11 @@ Rng = np.random.Generator
 
 
 def noise(rng: Rng, height: int, width: int, *, coarse: float = 4.0, roughness: float = 0.55) -> NDArray[np.float32]:
-    """(H, W) float32 in [0, 1]: octaves of smooth noise, the coarsest with about `coarse` waves along the longer side."""
+    """(H, W) float32 in [0, 1]: octaves of smooth noise, the coarsest with `coarse` waves along the longer side."""
     total = np.zeros((height, width), np.float32)
     waves, weight = coarse, 1.0
     while waves < max(height, width):
-        rows, columns = (max(int(round(waves * side / max(height, width))), 2) + 1 for side in (height, width))
+        rows, columns = (max(round(waves * side / max(height, width)), 2) + 1 for side in (height, width))
         grid = rng.standard_normal((rows, columns), np.float32)
         total += np.float32(weight) * np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))
         waves, weight = waves * 2.3, weight * roughness
@@ -46,14 +46,14 @@ def sky(rng: Rng, height: int, width: int) -> Image:
         field = noise(rng, height, width, coarse=float(rng.uniform(2, 7)), roughness=0.6)
         cover = np.clip((field - rng.uniform(0.3, 0.7)) * rng.uniform(1.5, 5), 0, 1)[..., None] * rng.uniform(0.4, 1)
         picture = picture * (1 - cover) + (rng.uniform(150, 250) + 40 * (field[..., None] - 0.5)) * cover
-    picture = np.clip(picture, 0, 255).astype(np.uint8)
+    painted: Image = np.clip(picture, 0, 255).astype(np.uint8)
     if rng.random() < 0.35:
         rim = height * rng.uniform(0.75, 0.97)
         line = rim + height * 0.12 * (noise(rng, 1, width, coarse=6)[0] - 0.5)
         ground = ground_texture(rng, height, width)
         below = np.arange(height)[:, None] > line
-        picture[below] = (ground[below] * 0.6).astype(np.uint8)
-    return picture
+        painted[below] = (ground[below] * 0.6).astype(np.uint8)
+    return painted
 
 
 def ground_texture(rng: Rng, height: int, width: int) -> Image:
@@ -120,9 +120,9 @@ def street(rng: Rng, height: int, width: int) -> Image:
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [road.astype(np.int32)], 255, cv2.LINE_AA)
     cover = (mask.astype(np.float32) / 255)[..., None]
-    shade = rng.uniform(50, 120)
+    dark = rng.uniform(50, 120)
     asphalt = tinted(
-        noise(rng, height, width, coarse=40, roughness=0.9), np.full(3, shade * 0.8), np.full(3, shade * 1.15)
+        noise(rng, height, width, coarse=40, roughness=0.9), np.full(3, dark * 0.8), np.full(3, dark * 1.15)
     )
     picture = (picture * (1 - cover) + asphalt * cover).astype(np.uint8)
     middle = int(road[1:, 0].mean())

@@ -89,7 +89,7 @@ def object_heat(rng: Rng, poses: tuple[Pose, ...], climate: Climate, excess: flo
             if pattern is None:
                 grid = rng.standard_normal((5, 3), np.float32)
                 if rng.random() < 0.5:
-                    grid += np.linspace(*rng.normal(0, 1.2, 2), 5, dtype=np.float32)[:, None]
+                    grid += np.linspace(rng.normal(0, 1.2), rng.normal(0, 1.2), 5).astype(np.float32)[:, None]
                 pattern = np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))
             if pose.warm is None:
                 parts = np.clip(0.65 + 0.28 * pattern, 0, 1)
