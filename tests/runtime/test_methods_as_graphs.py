@@ -33,19 +33,17 @@ def test_exports_track_as_their_networks_do(zoo, tmp_path, name, suffix):
         )
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
-@pytest.mark.parametrize("name", ["ipl", "patrack"])
-def test_a_template_that_is_not_looked_at_stays_an_input(zoo, tmp_path, name, suffix):
+@pytest.mark.parametrize(("name", "suffix", "here"), [("ipl", ".onnx", "rgb"), ("patrack", ".xml", "aux")])
+def test_a_template_that_is_not_looked_at_stays_an_input(zoo, tmp_path, name, suffix, here):
     """A camera that was there in the first frame and is not now."""
     pytest.importorskip("openvino")
     pytest.importorskip("onnxscript")
-    for here in (("rgb",), ("aux",)):
-        done = export_model(name, tmp_path / f"{here[0]}{suffix}", batch=1, wanted=Wanted(SIDES, here))
-        assert max(value for each in done.differences.values() for value in each.values()) < 1e-4
+    done = export_model(name, tmp_path / f"net{suffix}", batch=1, wanted=Wanted(SIDES, (here,)))
+    assert max(value for each in done.differences.values() for value in each.values()) < 1e-4
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("name", ["small", "ipl", "patrack"])
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "backend"), [("small", "openvino"), ("ipl", "openvino"), ("patrack", "onnxruntime")])
 def test_tracking_makes_its_graphs_while_sensors_come_and_go(zoo, tmp_path, monkeypatch, name, backend):
     pytest.importorskip(backend)
     pytest.importorskip("onnxscript")
@@ -63,8 +61,6 @@ def test_tracking_makes_its_graphs_while_sensors_come_and_go(zoo, tmp_path, monk
     same(track(tracker, there), expected)
     wanted = [(SIDES, SIDES), (SIDES, ("rgb",)), (SIDES, ("aux",))]
     assert made == (wanted[:1] if name == "small" else wanted)
-    same(track(duotrack.load_tracker(name, backend=backend, device="cpu"), there), expected)
-    assert len(made) == len(set(made))
     alone = duotrack.load_tracker(name, backend=backend, device="cpu", prepare_for=("aux",))
     assert made[-1] == (("aux",), ("aux",))
     same(track(alone, [AUX] * 3), track(duotrack.load_tracker(name, device="cpu"), [AUX] * 3))
