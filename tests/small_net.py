@@ -1,5 +1,6 @@
-"""A network small enough to trace, export and compile in a test: `from small_net import small_ckd, track`."""
+"""Networks small enough to trace, export and compile in a test: `from small_net import small_ckd, track`."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 from torch import nn
 
 from duotrack.models.ckd import CKD
-from duotrack.models.head import CenterHead
+from duotrack.models.head import CenterHead, FrozenNorm
+from duotrack.models.ipl import IPL
 from duotrack.models.outputs import HeadMaps
+from duotrack.models.patrack import AdaptedBlock, PATrack
 from duotrack.models.vit import VisionTransformer
-from duotrack.models.zoo import Geometry, ModelSpec
+from duotrack.models.zoo import MODELS, Geometry, ModelSpec
+from duotrack.runtime import backends, export
 from duotrack.tracking.tracker import Tracker
 
 GEOMETRY = Geometry(template_size=32, search_size=64)
@@ -24,6 +28,25 @@ def small_ckd(*, elimination: str = "mce", shared: bool = False, **options: obje
     head = partial(CenterHead, channels=16)
     net = CKD(branch=_BRANCH, head=lambda n: head(inputs=n), stages=(1,), elimination=elimination, shared=shared)  # type: ignore[arg-type]
     return net.eval()
+
+
+def small_ipl(*, elimination: str = "ce") -> IPL:
+    """IPL, its prompters far from identity."""
+    torch.manual_seed(0)
+    head = partial(CenterHead, channels=16, norm=FrozenNorm)
+    net = IPL(branch=_BRANCH, head=lambda n: head(inputs=n), stages=(1,), elimination=elimination)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net.eval()
+
+
+def small_patrack() -> PATrack:
+    """PATrack with both kinds of adapters."""
+    torch.manual_seed(0)
+    backbone = partial(_BRANCH, block=partial(AdaptedBlock, width=8))
+    head = partial(CenterHead, channels=16)
+    return PATrack(backbone=backbone, head=lambda n: head(inputs=n), entangled=(1,), head_width=8).eval()
 
 
 class Plain(nn.Module):
@@ -53,6 +76,21 @@ SPEC = ModelSpec(
     elimination="mce",
     calibration=(1.5, 0.25),
 )
+
+
+def put_into_zoo(patch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Small models under the names "small", "plain", "ipl" and "patrack"; gives what builds them."""
+    made = {"small": small_ckd, "ipl": small_ipl, "plain": lambda: Plain().eval(), "patrack": small_patrack}
+    for name in made:
+        patch.setitem(MODELS, name, replace(SPEC, name=name))
+
+    def build(name, *, weights=None, elimination=None):  # type: ignore[no-untyped-def]
+        return made[name](elimination=elimination) if elimination else made[name]()
+
+    for module in (export, backends):
+        patch.setattr(module, "build_net", build)
+    return build
+
 
 BOX = (40.0, 30.0, 24.0, 16.0)
 BOTH, RGB, AUX, NONE = (True, True), (True, False), (False, True), (False, False)

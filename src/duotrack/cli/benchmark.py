@@ -57,7 +57,8 @@ def benchmark(
 
     Example: [bold]duotrack benchmark --model ckd-tiny --compare backend=openvino,precision=bf16[/bold]
 
-    On Linux, `taskset -c 0,1 duotrack benchmark ...` measures two cores of a larger machine.
+    On Linux, `taskset -c 0,1 duotrack benchmark ...` measures two cores of a larger machine. Graphs that back-ends make
+    are kept in ~/.cache/duotrack, at most $DUOTRACK_CACHE_LIMIT gigabytes of them (docs/speed.md).
     """
     import json
     import os
