@@ -20,7 +20,7 @@ from duotrack.evaluation.state import Identity, finished, noted, open_run, save
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.backends import backend_device, check_backend, facts_of
-from duotrack.tracking.batch import default_stack
+from duotrack.tracking.question import default_stack
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.missing import DEFAULT_POLICY
 from duotrack.tracking.template import TemplateRule

@@ -47,7 +47,8 @@ class ModelSpec:
     score to the logit of the confidence, (1, 0) where nobody calibrated it; `windowed_score`: that
     raw score is taken times the window that chose the cell, as the release reports it; `kinds` what its auxiliary
     frames may show ("thermal", "depth", "event") where the weights do not say it; `templates`: how many it takes, 2
-    where a `dynamic` one stands beside the first frame's; `template_theta`: raw score from which a frame may give that.
+    where a `dynamic` one stands beside the first frame's; `template_theta`: raw score from which a frame may give that;
+    `redetect`: whether a lost target is looked for in the whole frame unless somebody says otherwise.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelSpec:
     kinds: tuple[str, ...] = ("thermal",)
     templates: int = 1
     template_theta: float = 0.65
+    redetect: bool = False
 
 
 def build_ckd_base(
@@ -196,6 +198,7 @@ MODELS: dict[str, ModelSpec] = {
         elimination="none",
         weights="ckd-tiny.safetensors",
         calibration=(1.864, 0.486),  # fitted on the held-out videos of docs/models/ckd-tiny.md
+        redetect=True,
     ),
     "patrack-base": ModelSpec(
         name="patrack-base",

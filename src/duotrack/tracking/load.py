@@ -10,6 +10,7 @@ from duotrack.models.zoo import model_spec
 from duotrack.runtime.backends import backend_device, check_backend, facts_of, is_export, open_export, open_network
 from duotrack.runtime.graph_facts import BOTH
 from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
+from duotrack.tracking.redetect import Redetection
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.template import TemplateRule, rule_for
 from duotrack.tracking.tracker import Tracker
@@ -29,6 +30,7 @@ def load_tracker(
     depth_colours: Colours = "bgr",
     missing: str = DEFAULT_POLICY,
     templates: TemplateRule | None = None,
+    redetect: bool | None = None,
     **thresholds: float | None,
 ) -> Tracker:
     """Build a tracker by the name of its model.
@@ -51,6 +53,8 @@ def load_tracker(
             "hold-frame" or "hold-box"; see `duotrack.tracking.missing`.
         templates: when the second template of a model that takes two is renewed, see `duotrack.tracking.template`; None
             takes the default, which is `latest_reliable` with the model's own threshold.
+        redetect: whether a lost target is looked for in the whole frame, see `duotrack.tracking.redetect`; None takes the
+            model's own: on for ckd-tiny, off for published models. Off gives the standard tracker.
         **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the default.
 
     Raises:
@@ -75,6 +79,7 @@ def load_tracker(
         "rule": rule,
         "missing": policy,
         "templates": renewal,
+        "redetect": Redetection() if (spec.redetect if redetect is None else redetect) else None,
         "device": where,
         "kind": shows,
         "depth_colours": depth_colours,
