@@ -27,6 +27,9 @@ Look = Callable[[Sequence[Box], float, bool], list[tuple[Box, float]]]
 confidence; `near` prefers the centre, as an ordinary search does."""
 Thumbnails = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
 
+NEARBY = (2.0, 0.6)
+"""Widths of the first looks, round the place where the target was last seen well: it went away, or the box grew."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Redetection:
@@ -46,13 +49,13 @@ class Redetection:
     """By so much a find must be surer than the ordinary track."""
     confirm: int = 1
     """So many further frames must confirm a find."""
-    sure: float = 0.85
+    sure: float = 0.8
     """Share of the usual confidence from which an ordinary track ends the search, after `end_after` frames in a row."""
-    end_after: int = 3
+    end_after: int = 4
     """See `sure`."""
     size_change: float = 3.0
     """A find may be so many times larger or smaller than the target was, a side."""
-    widths: tuple[float, ...] = (1.5, 1.5, 3.0, 0.75)
+    widths: tuple[float, ...] = (1.5, 1.0, 3.0)
     """Sides of the tiles over an ordinary search region's, a sweep of the frame each; then from the start again."""
     tiles: int = 24
     """A sweep has so many tiles at most: in a frame that is large for its target they are larger."""
@@ -69,7 +72,7 @@ class Hunt:
     """
 
     anchor: Box
-    usual: float = 0.5
+    usual: float = 0.8
     low: int = 0
     high: int = 0
     cursor: int | None = None
@@ -111,18 +114,18 @@ def pursue(
     high = hunt.high + 1 if score >= max(rule.accept, rule.sure * hunt.usual) else 0
     hunt = replace(hunt, thumbnails=thumbnails, unrest=unrest, low=low, high=high)
     if cut:
-        hunt = replace(hunt, cursor=0, high=0, find=None, confirmed=0)
+        hunt = replace(hunt, cursor=len(NEARBY), high=0, find=None, confirmed=0)
     elif hunt.cursor is not None and high >= rule.end_after:
         hunt = _at_rest(hunt)
     elif hunt.cursor is None and low >= rule.begin_after:
         hunt = replace(hunt, cursor=0)
-    if score >= rule.accept and not cut:
+    if high and not cut:
         hunt = replace(hunt, anchor=box)
     if hunt.cursor is None:
         if score >= rule.accept:
             hunt = replace(hunt, usual=0.9 * hunt.usual + 0.1 * score)
         return hunt, None
-    needed = max(rule.accept, score + rule.margin)
+    needed = max(rule.accept, score + rule.margin, rule.sure * hunt.usual if hunt.cursor < rule.tiles else 0)
     left = rule.budget
     if hunt.find is not None:
         [(again, confidence)] = look([hunt.find], factor, True)
@@ -136,9 +139,18 @@ def pursue(
     return _sweep(rule, hunt, needed, size=size, factor=factor, left=left, look=look), None
 
 
-def restrained(rule: Redetection, hunt: Hunt, box: Box, score: float) -> Box:
-    """The box to report and to search around: the last reliable one where the network was not sure."""
-    return hunt.anchor if score < rule.begin_below else box
+def restrained(rule: Redetection, hunt: Hunt, previous: Box, box: Box, score: float) -> Box:
+    """The box to report and to search around where nothing was found elsewhere.
+
+    Where the network is not sure the box of the frame before is held, so that it neither runs away nor grows; while the
+    search goes on it has the size of the last reliable one.
+    """
+    if score >= rule.begin_below:
+        return box
+    if hunt.cursor is None:
+        return previous
+    sides = hunt.anchor[2:]
+    return np.concatenate([previous[:2] + previous[2:] / 2 - sides / 2, sides])
 
 
 def _at_rest(hunt: Hunt) -> Hunt:
@@ -176,8 +188,8 @@ def places(
         size: of the frame, height and width.
         factor: side of an ordinary search region over the target's.
     """
-    sweeps: list[list[tuple[Box, float]]] = [[(anchor, 2.0)]]
-    length = 1
+    sweeps: list[list[tuple[Box, float]]] = [[(anchor, width) for width in NEARBY]]
+    length = len(NEARBY)
     rounds = 0
     chosen: list[tuple[Box, float]] = []
     index = 0

@@ -226,7 +226,7 @@ class Tracker:
         memory, hunt, elsewhere = target.memory, target.hunt, None
         if self.redetect is not None:
             hunt, elsewhere = self._pursue(self.redetect, hunt, question, box, score)
-            box = restrained(self.redetect, hunt, box, score)
+            box = restrained(self.redetect, hunt, target.box, box, score)
         if elsewhere is not None:
             box, score = elsewhere
             memory = Memory()
