@@ -77,7 +77,7 @@ def test_files_are_those_of_a_tracker_that_gets_none(reference, data, setup):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for sequence in open_lasher(data):
-        tracker = load_tracker("ckd-tiny", weights=setup.weights, device="cpu")
+        tracker = load_tracker("ckd-tiny", weights=setup.weights, device="cpu", redetect=False)
         first = sequence.read(0)
         expected = [tracker.init(first.rgb, first.aux, sequence.boxes[0]).box]
         for index in range(1, len(sequence)):

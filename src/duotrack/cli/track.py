@@ -106,6 +106,14 @@ def track(
     mask_sequence: Annotated[
         str | None, Option(metavar="NAME", help="Which mask of the JSON file.", rich_help_panel=_MISSING)
     ] = None,
+    redetect: Annotated[
+        bool | None,
+        Option(
+            "--redetect/--no-redetect",
+            help="Look for a lost target in the whole frame; default: the model's own (ckd-tiny: yes).",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     template_policy: PolicyOption = None,
     template_theta: ThetaOption = None,
     template_window: WindowOption = None,
@@ -191,6 +199,7 @@ def track(
             depth_colours=colours,
             missing=missing or DEFAULT_POLICY,
             templates=templates,
+            redetect=redetect,
             modalities=source.sides,
             uncertain_below=uncertain_below,
             lost_below=lost_below,

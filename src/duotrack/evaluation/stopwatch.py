@@ -56,9 +56,9 @@ class Configuration:
         return eager
 
     def load(self, modalities: tuple[str, ...]) -> Tracker:
-        """The tracker, its network made ready for these modalities."""
+        """The tracker, its network made ready for these modalities; a frame costs it one forward."""
         return load_tracker(
-            modalities=modalities, **{("name" if k == "model" else k): v for k, v in vars(self).items()}
+            modalities=modalities, redetect=False, **{("name" if k == "model" else k): v for k, v in vars(self).items()}
         )
 
 

@@ -53,8 +53,8 @@ def load_tracker(
             "hold-frame" or "hold-box"; see `duotrack.tracking.missing`.
         templates: when the second template of a model that takes two is renewed, see `duotrack.tracking.template`; None
             takes the default, which is `latest_reliable` with the model's own threshold.
-        redetect: whether a lost target is looked for in the whole frame, see `duotrack.tracking.redetect`; None takes the
-            model's own: on for ckd-tiny, off for published models. Off gives the standard tracker.
+        redetect: whether a lost target is looked for in the whole frame, see `duotrack.tracking.redetect`; None takes
+            the model's own: on for ckd-tiny, off for all others. Off gives the standard tracker.
         **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the default.
 
     Raises:

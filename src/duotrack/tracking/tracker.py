@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,13 @@ from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
 from duotrack.tracking.missing import Past, Policy, remember, shown_instead
 from duotrack.tracking.question import Network, Pair, Question, default_stack, stacked_maps
-from duotrack.tracking.redetect import Hunt, Redetection, pursue, restrained
+from duotrack.tracking.redetect import Box, Hunt, Place, Redetection, held, pursue
 from duotrack.tracking.state import Memory, StateRule, calibrate, step
 from duotrack.tracking.template import Renewal, TemplateRule, cut_again, renew, usable
 from duotrack.tracking.view import view
 
 logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class _Target:
@@ -222,41 +224,37 @@ class Tracker:
                 clip_xywh(found, *target.size),
                 self._score(peak),
             )
-        renewal = target.renewal if self.templates is None else self._renewed(target, question, peak, found, box)
-        memory, hunt, elsewhere = target.memory, target.hunt, None
+        memory, hunt, certain = target.memory, target.hunt, found
         if self.redetect is not None:
-            hunt, elsewhere = self._pursue(self.redetect, hunt, question, box, score)
-            box = restrained(self.redetect, hunt, target.box, box, score)
-        if elsewhere is not None:
-            box, score = elsewhere
-            memory = Memory()
+            look = partial(self._look_elsewhere, question)
+            factor = self.geometry.search_factor
+            hunt, elsewhere = pursue(self.redetect, hunt, box, score, images=question.shown, factor=factor, look=look)
+            if elsewhere is not None:
+                box, score = elsewhere
+                memory = Memory()
+            else:
+                box = held(self.redetect, hunt, target.box, box, score)
+            certain = found if elsewhere is None and score >= self.redetect.begin_below else None
         memory, state = step(self.rule, memory, score)
+        renewal = target.renewal if self.templates is None else self._renewed(target, question, peak, certain, box)
         self._target = replace(target, box=box, memory=memory, past=question.past, renewal=renewal, hunt=hunt)
         return TrackResult(box.copy(), score, state, question.present)
 
-    def _pursue(
-        self, rule: Redetection, hunt: Hunt, question: Question, box: NDArray[np.float64], score: float
-    ) -> tuple[Hunt, tuple[NDArray[np.float64], float] | None]:
-        """What re-detection makes of this frame; it looks where it likes with the frame's question."""
-        target, geometry = self._target, self.geometry
+    def _look_elsewhere(self, question: Question, places: Sequence[Place], near: bool) -> list[tuple[Box, float]]:
+        """What the network finds in other squares of the frame of a question: boxes, clipped, and confidences."""
+        target, size = self._target, self.geometry.search_size
         assert target is not None
-
-        def look(boxes: Sequence[NDArray[np.float64]], factor: float, near: bool) -> list[tuple[NDArray[np.float64], float]]:
-            asked = []
-            for each in boxes:
-                search, resize_factor = self._crop(*question.shown, each, factor, geometry.search_size)
-                asked.append(replace(question, search=search, resize_factor=resize_factor))
-            peaks = self.look_together(asked, default_stack(self.device, len(asked)), near=near)
-            found = []
-            for each, single, peak in zip(boxes, asked, peaks, strict=True):
-                if not np.isfinite([*peak.box, peak.score]).all():
-                    found.append((each, 0.0))
-                    continue
-                there = map_back(peak.box, each, size=geometry.search_size, resize_factor=single.resize_factor)
-                found.append((clip_xywh(there, *target.size), self._score(peak)))
-            return found
-
-        return pursue(rule, hunt, box, score, images=question.shown, factor=geometry.search_factor, look=look)
+        asked = []
+        for around, factor in places:
+            search, resize_factor = self._crop(*question.shown, around, factor, size)
+            asked.append(replace(question, search=search, resize_factor=resize_factor))
+        peaks = self.look_together(asked, default_stack(self.device, len(asked)), near=near)
+        found = []
+        for (around, _), each, peak in zip(places, asked, peaks, strict=True):
+            box = map_back(peak.box, around, size=size, resize_factor=each.resize_factor)
+            sane = bool(np.isfinite([*peak.box, peak.score]).all())
+            found.append((clip_xywh(box, *target.size), self._score(peak)) if sane else (around, 0.0))
+        return found
 
     def _score(self, peak: Peak) -> float:
         return calibrate(peak.windowed if self.windowed_score else peak.score, self.calibration)
