@@ -1,7 +1,7 @@
 """Every model by name: how to build it, its geometry, its default weights. One explicit dictionary."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -48,7 +48,8 @@ class ModelSpec:
     raw score is taken times the window that chose the cell, as the release reports it; `kinds` what its auxiliary
     frames may show ("thermal", "depth", "event") where the weights do not say it; `templates`: how many it takes, 2
     where a `dynamic` one stands beside the first frame's; `template_theta`: raw score from which a frame may give that;
-    `redetect`: whether a lost target is looked for in the whole frame unless somebody says otherwise.
+    `redetect`: whether a lost target is looked for in the whole frame unless somebody says otherwise; `state`: fields
+    of `duotrack.tracking.state.StateRule` that differ from its defaults.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ModelSpec:
     templates: int = 1
     template_theta: float = 0.65
     redetect: bool = False
+    state: Mapping[str, float] = field(default_factory=dict)
 
 
 def build_ckd_base(
@@ -199,6 +201,7 @@ MODELS: dict[str, ModelSpec] = {
         weights="ckd-tiny.safetensors",
         calibration=(1.864, 0.486),  # fitted on the held-out videos of docs/models/ckd-tiny.md
         redetect=True,
+        state={"lost_after": 6},  # measured on made-up absences, see the model card
     ),
     "patrack-base": ModelSpec(
         name="patrack-base",

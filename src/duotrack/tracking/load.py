@@ -55,7 +55,8 @@ def load_tracker(
             takes the default, which is `latest_reliable` with the model's own threshold.
         redetect: whether a lost target is looked for in the whole frame, see `duotrack.tracking.redetect`; None takes
             the model's own: on for ckd-tiny, off for all others. Off gives the standard tracker.
-        **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the default.
+        **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the model's
+            own, else the default.
 
     Raises:
         InputError: an unknown name or option, a device that this machine lacks, a back-end that is not installed, a
@@ -64,7 +65,7 @@ def load_tracker(
     """
     spec = model_spec(name)
     settled, kind = check_backend(backend, precision, weights)
-    rule = state_rule(**thresholds)
+    rule = state_rule(**{**spec.state, **{key: value for key, value in thresholds.items() if value is not None}})
     policy = missing_policy(missing)
     renewal = rule_for(spec, templates)
     exported = weights is not None and is_export(weights)

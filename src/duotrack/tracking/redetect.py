@@ -233,7 +233,7 @@ def is_cut(before: Thumbnails, now: Thumbnails, unrest: float) -> tuple[bool, fl
     if not changes:
         return False, unrest
     change = min(changes)
-    return change > max(_CUT, 3 * unrest), 0.9 * unrest + 0.1 * min(change, _CUT)
+    return change > max(_CUT, 3 * unrest), 0.9 * unrest + 0.1 * change
 
 
 _CUT = 0.3
