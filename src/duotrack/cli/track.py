@@ -72,9 +72,7 @@ def track(
     lost_below: Annotated[
         float | None, Option(help="--lost-after scores below: lost (0.2).", rich_help_panel="State")
     ] = None,
-    lost_after: Annotated[
-        int | None, Option(help="Frames in a row (ckd-tiny: 6, else 10).", rich_help_panel="State")
-    ] = None,
+    lost_after: Annotated[int | None, Option(help="Frames in a row (10; ckd-tiny 6).", rich_help_panel="State")] = None,
     tracking_above: Annotated[
         float | None, Option(help="--recover-after scores from here: tracking again (0.5).", rich_help_panel="State")
     ] = None,
