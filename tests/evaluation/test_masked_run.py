@@ -108,6 +108,8 @@ def test_the_same_run_goes_on_and_others_are_refused(data, setup, tmp_path):
         run(data, tmp_path, setup, masks=None, mask="none")
     with pytest.raises(InputError, match="missing model there, zeros now"):
         run(data, tmp_path, Setup(**{**vars(setup), "missing": "zeros"}))
+    with pytest.raises(InputError, match="redetect False there, True now"):
+        run(data, tmp_path, Setup(**{**vars(setup), "redetect": True}))
     other = {**MASKS, "beta": MASKS["beta"][:, ::-1]}
     with pytest.raises(InputError, match=r"1 sequences have changed since \(beta"):  # even under one name of the mask
         run(data, tmp_path, setup, masks=other)
