@@ -30,8 +30,8 @@ class Shot:
 def with_absence(sequence: Sequence, other: Sequence, kind: str) -> Iterator[Shot]:
     """The first frames of `sequence`, in which the target is absent for 30 to 60 frames; the same every time.
 
-    "cut": frames of `other` are shown, and then the video goes on from where it was: two hard cuts. "gone": the target
-    is painted over with what is around it, while the video goes on. "hidden": a patch of the frame as large as the
+    "cut": frames of `other` are shown, its own target painted over, and then the video goes on from where it was: two
+    hard cuts. "gone": the target is painted over with what is around it, while the video goes on. "hidden": a patch of the frame as large as the
     target and a half moves in, stays over it and moves on; where it leaves less than a third visible the target is
     absent.
     """
@@ -43,21 +43,17 @@ def with_absence(sequence: Sequence, other: Sequence, kind: str) -> Iterator[Sho
         yield _shot(sequence, index)
     if kind == "cut":
         for index in range(length):
-            pair = other.read(index % len(other))
-            pictures = [image for image in (pair.rgb, pair.aux) if image is not None]
+            pictures = [image for image in _painted_over(_shot(other, index % len(other))).images if image is not None]
             first = sequence.read(0)
-            shown = [
+            rgb, aux = (
                 None if own is None else _fitted(pictures, at, own) for at, own in enumerate((first.rgb, first.aux))
-            ]
-            yield Shot((shown[0], shown[1]), None)
+            )
+            yield Shot((rgb, aux), None)
         rest = before
     else:
         rest = before + length
         for index in range(before, min(rest, len(sequence))):
             shot = _shot(sequence, index)
-            if shot.box is None:
-                yield shot
-                continue
             done = (index - before + 1) / length
             yield _painted_over(shot) if kind == "gone" else _covered(shot, done, source)
     for index in range(rest, min(rest + AFTER, len(sequence))):
@@ -75,8 +71,9 @@ def _fitted(pictures: list[Image], at: int, like: Image) -> Image:
 
 
 def _painted_over(shot: Shot) -> Shot:
-    """The target and a margin replaced by what is around it, blurred in from the rim."""
-    assert shot.box is not None
+    """The target, if there is one, and a margin replaced by what is around it, blurred in from the rim."""
+    if shot.box is None:
+        return shot
     x, y, w, h = shot.box
     images = []
     for image in shot.images:
@@ -92,7 +89,8 @@ def _painted_over(shot: Shot) -> Shot:
 
 def _covered(shot: Shot, done: float, source: NDArray[np.float64]) -> Shot:
     """A patch cut from elsewhere in the frame before the target; at `done` 0.5 it hides it, at 0 and 1 it is beside."""
-    assert shot.box is not None
+    if shot.box is None:
+        return shot
     x, y, w, h = shot.box
     side_w, side_h = 1.5 * w + 4, 1.5 * h + 4
     # in from the left within the first tenth, on to the right within the last
@@ -105,9 +103,7 @@ def _covered(shot: Shot, done: float, source: NDArray[np.float64]) -> Shot:
             continue
         height, width = image.shape[:2]
         size = (min(round(side_h), height), min(round(side_w), width))
-        down, across = (
-            round(part * (extent - each)) for part, extent, each in zip(source, (height, width), size, strict=True)
-        )
+        down, across = round(source[0] * (height - size[0])), round(source[1] * (width - size[1]))
         patch = image[down : down + size[0], across : across + size[1]].copy()
         rows = slice(max(0, round(top)), max(0, min(height, round(top) + size[0])))
         columns = slice(max(0, round(left)), max(0, min(width, round(left) + size[1])))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import duotrack
 from duotrack.boxes import iou_xywh
+from duotrack.errors import InputError
 from duotrack.models.outputs import HeadMaps
 from duotrack.models.zoo import MODELS
 from duotrack.tracking.batch import update_together
@@ -368,11 +369,26 @@ def test_a_find_that_is_not_there_in_the_next_frame_is_dropped():
 
 
 def test_the_box_is_held_where_the_network_is_not_sure():
-    anchor, before, now = np.array([10.0, 10, 20, 20]), np.array([30.0, 30, 40, 40]), np.array([0.0, 0, 300, 200])
-    rest, hunting = Hunt(anchor), Hunt(anchor, cursor=4)
-    assert held(RULE, rest, before, now, 0.6) is now
-    assert held(RULE, rest, before, now, 0.1) is before
-    np.testing.assert_array_equal(held(RULE, hunting, before, now, 0.1), [40, 40, 20, 20])
+    anchor, before = np.array([10.0, 10, 20, 20]), np.array([30.0, 30, 40, 40])
+    assert held(Hunt(anchor), before) is before
+    np.testing.assert_array_equal(held(Hunt(anchor, cursor=4), before), [40, 40, 20, 20])
+
+
+def test_a_held_box_stays_in_the_frame():
+    edge = (300.0, 60.0, 20.0, 60.0)
+    t = tracker(BrightestNet())
+    t.init(scene(edge), None, edge)
+    for result in follow(t, [scene(edge)] * 3 + [scene()] * 20):
+        x, y, w, h = result.box
+        assert x >= 0
+        assert y >= 0
+        assert x + w <= WIDTH
+        assert y + h <= HEIGHT
+
+
+def test_a_budget_that_could_look_at_nothing_is_refused():
+    with pytest.raises(InputError, match="budget is 1"):
+        Redetection(budget=1)
 
 
 def test_published_models_are_left_as_they_are():

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from duotrack.errors import InputError
 from duotrack.frames import Image
 
 Box = NDArray[np.float64]
@@ -63,6 +64,12 @@ class Redetection:
     """Share of the usual confidence from which a frame is reliable."""
     end_after: int = 4
     """So many reliable frames in a row of the ordinary track end a hunt."""
+
+    def __post_init__(self) -> None:
+        if self.budget < 2:
+            raise InputError(
+                f"budget is {self.budget}: looking elsewhere takes 2 forwards a frame, a tile and a close look"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,13 +131,11 @@ def pursue(
     return _swept(rule, hunt, needed, places(rule, hunt.anchor, there.shape[:2], factor), left, factor, look), None
 
 
-def held(rule: Redetection, hunt: Hunt, previous: Box, box: Box, score: float) -> Box:
-    """The box to report and to search around where nothing was found elsewhere.
+def held(hunt: Hunt, previous: Box) -> Box:
+    """The box to report and to search around where the confidence is low and nothing was found elsewhere.
 
-    That of the frame before where the confidence is low, in a hunt with the size of the last reliable box.
+    That of the frame before, in a hunt with the size of the last reliable one; it may leave the frame.
     """
-    if score >= rule.begin_below:
-        return box
     if hunt.cursor is None:
         return previous
     sides = hunt.anchor[2:]

@@ -217,7 +217,7 @@ class Tracker:
         """The last third of `update`: follow what was found; the box is held where nothing was looked at."""
         target = self._target
         assert target is not None, "ask comes first"
-        found = None if peak is None else self._found(target, question, peak)
+        found = None if peak is None else self._found(target.box, question, peak)
         box, score = target.box, 0.0
         if peak is not None and found is not None:
             box, score = (
@@ -232,8 +232,8 @@ class Tracker:
             if elsewhere is not None:
                 box, score = elsewhere
                 memory = Memory()
-            else:
-                box = held(self.redetect, hunt, target.box, box, score)
+            elif score < self.redetect.begin_below:
+                box = clip_xywh(held(hunt, target.box), *target.size)
             certain = found if elsewhere is None and score >= self.redetect.begin_below else None
         memory, state = step(self.rule, memory, score)
         renewal = target.renewal if self.templates is None else self._renewed(target, question, peak, certain, box)
@@ -242,32 +242,31 @@ class Tracker:
 
     def _look_elsewhere(self, question: Question, places: Sequence[Place], near: bool) -> list[tuple[Box, float]]:
         """What the network finds in other squares of the frame of a question: boxes, clipped, and confidences."""
-        target, size = self._target, self.geometry.search_size
+        target = self._target
         assert target is not None
         asked = []
         for around, factor in places:
-            search, resize_factor = self._crop(*question.shown, around, factor, size)
+            search, resize_factor = self._crop(*question.shown, around, factor, self.geometry.search_size)
             asked.append(replace(question, search=search, resize_factor=resize_factor))
         peaks = self.look_together(asked, default_stack(self.device, len(asked)), near=near)
         found = []
         for (around, _), each, peak in zip(places, asked, peaks, strict=True):
-            box = map_back(peak.box, around, size=size, resize_factor=each.resize_factor)
-            sane = bool(np.isfinite([*peak.box, peak.score]).all())
-            found.append((clip_xywh(box, *target.size), self._score(peak)) if sane else (around, 0.0))
+            box = self._found(around, each, peak)
+            found.append((around, 0.0) if box is None else (clip_xywh(box, *target.size), self._score(peak)))
         return found
 
     def _score(self, peak: Peak) -> float:
         return calibrate(peak.windowed if self.windowed_score else peak.score, self.calibration)
 
-    def _found(self, target: _Target, question: Question, peak: Peak) -> NDArray[np.float64] | None:
-        """The box in the frame, not clipped; None where the network's answer makes no sense."""
+    def _found(self, around: Box, question: Question, peak: Peak) -> Box | None:
+        """The box in the frame, not clipped, of a question cut around a box; None where the answer makes no sense."""
         if not np.isfinite([*peak.box, peak.score]).all():
             if not self._warned:
                 logger.warning("the network answered NaN: box held, score 0 (broken weights, or half precision?)")
                 self._warned = True
             return None
         size = self.geometry.search_size
-        return map_back(peak.box, target.box, size=size, resize_factor=question.resize_factor)
+        return map_back(peak.box, around, size=size, resize_factor=question.resize_factor)
 
     def _renewed(
         self,
