@@ -92,7 +92,7 @@ def timed(run: Callable[[], None], device: torch.device, rounds: int) -> list[fl
 def track_table(args: argparse.Namespace, weights: Path | None) -> list[dict[str, Any]]:
     """Every torch back-end and precision."""
     frames, box = frames_of(args.frames)
-    cpu = load_tracker(args.model, weights=weights, device="cpu")
+    cpu = load_tracker(args.model, weights=weights, device="cpu", redetect=False)
     rows = []
     print(
         "| back-end | one stream, frames/s | " + " | ".join(f"{n} streams" for n in args.stacks) + " | score off by |"
@@ -103,7 +103,7 @@ def track_table(args: argparse.Namespace, weights: Path | None) -> list[dict[str
             if precision == "fp16" and args.device == "cpu":
                 continue
             tracker = load_tracker(
-                args.model, weights=weights, device=args.device, backend=backend, precision=precision
+                args.model, weights=weights, device=args.device, backend=backend, precision=precision, redetect=False
             )
             off = largest_difference(tracker, cpu, frames, box)
             alone = one_stream(tracker, frames, box, args.rounds)

@@ -143,7 +143,7 @@ def measure(job: Job, *, root: Path | None, model: str, ratio: float, count: int
     frames = len(clip.frames)
     loss = Loss(frames, job.pattern, ratio)  # type: ignore[arg-type]
     mask = draw_masks({clip.name: loss}, dataset="missing_policies")[clip.name]
-    tracker = load_tracker(model, device="cpu")
+    tracker = load_tracker(model, device="cpu", redetect=False)
     auc = {COMPLETE: follow(clip, np.ones_like(mask), tracker)}
     for policy in POLICIES:
         tracker.missing = policy

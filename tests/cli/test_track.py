@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import duotrack.tracking.load
 from duotrack.cli import app
+from duotrack.errors import InputError
 from duotrack.tracking.state import StateRule, state_rule
 from duotrack.tracking.tracker import Tracker
 from scripted import GEOMETRY, ScriptedNet
@@ -341,3 +342,17 @@ def test_a_true_run_in_a_process_of_its_own(pair, tmp_path):
     assert again.returncode == 2
     assert again.stdout == ""
     assert len(again.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("options", "wanted"), [([], None), (["--redetect"], True), (["--no-redetect"], False)])
+def test_redetection_is_the_models_own_or_as_asked(pair, tmp_path, monkeypatch, options, wanted):
+    """What the option hands over; what that does is tested with the tracker."""
+    asked = []
+
+    def load(name, **given):
+        asked.append(given["redetect"])
+        raise InputError("enough")
+
+    monkeypatch.setattr("duotrack.tracking.load.load_tracker", load)
+    assert run(*pair, "--box", BOX, "--out", tmp_path / "out", *options).exit_code == 2
+    assert asked == [wanted]

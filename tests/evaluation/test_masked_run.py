@@ -77,7 +77,7 @@ def test_files_are_those_of_a_tracker_that_gets_none(reference, data, setup):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for sequence in open_lasher(data):
-        tracker = load_tracker("ckd-tiny", weights=setup.weights, device="cpu")
+        tracker = load_tracker("ckd-tiny", weights=setup.weights, device="cpu", redetect=False)
         first = sequence.read(0)
         expected = [tracker.init(first.rgb, first.aux, sequence.boxes[0]).box]
         for index in range(1, len(sequence)):
@@ -108,6 +108,8 @@ def test_the_same_run_goes_on_and_others_are_refused(data, setup, tmp_path):
         run(data, tmp_path, setup, masks=None, mask="none")
     with pytest.raises(InputError, match="missing model there, zeros now"):
         run(data, tmp_path, Setup(**{**vars(setup), "missing": "zeros"}))
+    with pytest.raises(InputError, match="redetect False there, True now"):
+        run(data, tmp_path, Setup(**{**vars(setup), "redetect": True}))
     other = {**MASKS, "beta": MASKS["beta"][:, ::-1]}
     with pytest.raises(InputError, match=r"1 sequences have changed since \(beta"):  # even under one name of the mask
         run(data, tmp_path, setup, masks=other)

@@ -184,7 +184,7 @@ def test_confidences_and_codes_of_the_vot_toolkit(tmp_path: Path) -> None:
         np.testing.assert_array_equal(confidences, [np.nan, 0.5, 0.25])
 
 
-RECORD = '{"model": "m", "dataset": "d", "sequences": {}, "mask": "0123456789abcdef"}'
+RECORD = '{"model": "m", "dataset": "d", "sequences": {}, "mask": "0123456789abcdef", "redetect": true}'
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -202,6 +202,7 @@ def test_runs_of_our_own_are_called_by_the_folder_above(tmp_path: Path, packed: 
     found = read_results(root, truths())
     assert (found.tracker, found.mask) == (around[inside], "0123456789abcdef")
     assert "made under masks of missing modalities (0123456789ab)" in found.notes
+    assert "made with re-detection: not standard one-pass results" in found.notes
     assert read_results(root, truths(), tracker="mine").tracker == "mine"
 
 

@@ -72,7 +72,7 @@ def test_files_hold_what_the_tracker_says(reference, data, weights):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for sequence in open_lasher(data):
-        tracker = load_tracker("ckd-tiny", weights=weights, device="cpu")
+        tracker = load_tracker("ckd-tiny", weights=weights, device="cpu", redetect=False)
         expected = []
         for index in range(len(sequence)):
             pair = sequence.read(index)
@@ -229,7 +229,7 @@ def test_frames_read_ahead_are_the_same_frames(data):
 
 def test_in_stacks_a_sequence_does_not_depend_on_the_others(data, weights):
     """What a resumed run on a GPU rests on; here on the CPU."""
-    tracker = load_tracker("ckd-tiny", weights=weights, device="cpu")
+    tracker = load_tracker("ckd-tiny", weights=weights, device="cpu", redetect=False)
     runs = []
     for names in (None, ["gamma", "beta`s"]):
         events = track_sequences(tracker, open_lasher(data, names=names), batch=3, stack=3, readers=2)

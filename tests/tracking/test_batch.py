@@ -11,7 +11,8 @@ from duotrack.models.ckd import CKD
 from duotrack.models.head import CenterHead
 from duotrack.models.vit import VisionTransformer
 from duotrack.models.zoo import MODELS, Geometry
-from duotrack.tracking.batch import answer_together, default_stack, update_together
+from duotrack.tracking.batch import answer_together, update_together
+from duotrack.tracking.question import default_stack
 from duotrack.tracking.tracker import Tracker
 
 BOTH, RGB, AUX, NONE = (True, True), (True, False), (False, True), (False, False)

@@ -115,7 +115,7 @@ def theta(
 
         require_matplotlib()  # before minutes are spent on tracking
     opened = open_benchmark(benchmark(dataset), root, names=_names(sequences))
-    tracker = load_tracker(model, weights=weights, device=device, templates=TemplateRule(policy="none"))
+    tracker = load_tracker(model, weights=weights, device=device, templates=TemplateRule(policy="none"), redetect=False)
     with _progress(opened, 1) as watch:
         measured = confidences(tracker, opened, watch=watch)
     found = fit_theta(measured, least=least_iou)

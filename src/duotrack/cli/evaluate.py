@@ -60,6 +60,14 @@ def evaluate(
             help="What to do about a missing sensor: model, zeros, copy, hold-frame, hold-box.", rich_help_panel=_MODEL
         ),
     ] = None,
+    redetect: Annotated[
+        bool,
+        Option(
+            "--redetect/--no-redetect",
+            help="Look for a lost target in the whole frame; results then are not standard one-pass ones.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
     template_policy: PolicyOption = None,
     template_theta: ThetaOption = None,
     template_window: WindowOption = None,
@@ -141,6 +149,7 @@ def evaluate(
         modality=which.modality,
         depth_colours=colours,
         missing=policy,
+        redetect=redetect,
     )
     run_name = f"{which.name}-miss" if masked is not None and not which.base else which.name
     folder = out / tracker / run_name

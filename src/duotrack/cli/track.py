@@ -72,7 +72,7 @@ def track(
     lost_below: Annotated[
         float | None, Option(help="--lost-after scores below: lost (0.2).", rich_help_panel="State")
     ] = None,
-    lost_after: Annotated[int | None, Option(help="Frames in a row (10).", rich_help_panel="State")] = None,
+    lost_after: Annotated[int | None, Option(help="Frames in a row (10; ckd-tiny 6).", rich_help_panel="State")] = None,
     tracking_above: Annotated[
         float | None, Option(help="--recover-after scores from here: tracking again (0.5).", rich_help_panel="State")
     ] = None,
@@ -105,6 +105,14 @@ def track(
     ] = None,
     mask_sequence: Annotated[
         str | None, Option(metavar="NAME", help="Which mask of the JSON file.", rich_help_panel=_MISSING)
+    ] = None,
+    redetect: Annotated[
+        bool | None,
+        Option(
+            "--redetect/--no-redetect",
+            help="Look for a lost target in the whole frame; default: the model's own (ckd-tiny: yes).",
+            rich_help_panel="Model",
+        ),
     ] = None,
     template_policy: PolicyOption = None,
     template_theta: ThetaOption = None,
@@ -194,6 +202,7 @@ def track(
             missing=missing or DEFAULT_POLICY,
             templates=templates,
             prepare_for=source.sides,
+            redetect=redetect,
             uncertain_below=uncertain_below,
             lost_below=lost_below,
             lost_after=lost_after,

@@ -131,6 +131,7 @@ def vot(
         elimination=elimination,
         modality=kind,
         depth_colours=colours,
+        redetect=False,  # the toolkit's experiments say what happens when a target is lost
     )
     try:
         serve(tracker, asked, name=name or model, colours=colours)

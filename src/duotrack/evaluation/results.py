@@ -103,6 +103,8 @@ def read_results(
     mask = str(record.get("mask", "none")) if record else None
     if mask not in (None, "none"):
         notes.append(f"made under masks of missing modalities ({mask[:12]})")
+    if record.get("redetect"):
+        notes.append("made with re-detection: not standard one-pass results")
     blank = sum(rows.blank for rows in parsed)
     if blank:
         notes.append(f"{blank} blank lines between rows were skipped")

@@ -21,9 +21,9 @@ from duotrack.files import digest
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.backends import backend_device, check_backend, facts_of, trained_by
-from duotrack.tracking.batch import default_stack
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.missing import DEFAULT_POLICY
+from duotrack.tracking.question import default_stack
 from duotrack.tracking.template import TemplateRule
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.task import settle_kind
@@ -40,7 +40,8 @@ class Setup:
     way of renewing its second template; `batch` sequences advance together in each process; `workers` processes (CPU
     only), 0 for one a core on the CPU and one on a GPU; `integers` truncates the boxes in the files; `modality` is what
     the auxiliary frames show, `depth_colours` how depth is rendered; `missing` is the policy for a sensor that drops
-    out (`duotrack.tracking.missing`).
+    out (`duotrack.tracking.missing`); `redetect` adds re-detection (`duotrack.tracking.redetect`), which no published
+    one-pass result has.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Setup:
     modality: Kind = "thermal"
     depth_colours: Colours = "bgr"
     missing: str = DEFAULT_POLICY
+    redetect: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def _prepare(setup: Setup, dataset: str, mask: str, ranks: Ranks) -> tuple[Setup
         dataset=dataset,
         mask=mask,
         missing=setup.missing,
+        redetect=setup.redetect,
     )
     return settled, identity
 
@@ -221,6 +224,7 @@ def _load(setup: Setup) -> Callable[[], Tracker]:
         elimination=setup.elimination,
         missing=setup.missing,
         templates=setup.templates,
+        redetect=setup.redetect,
     )
 
 

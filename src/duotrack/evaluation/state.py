@@ -23,7 +23,7 @@ from duotrack.files import write_text
 
 log = logging.getLogger(__name__)
 
-_OLDER = {"mask": "none", "missing": "model", "templates": "none", "backend": "torch"}
+_OLDER = {"mask": "none", "missing": "model", "templates": "none", "backend": "torch", "redetect": False}
 """What a record says that was written before these were known."""
 
 
@@ -34,7 +34,7 @@ class Identity:
     `weights` is the SHA-256 of the file; `elimination`, `templates` (their renewal), `backend` and `precision` those in
     effect; `device` "cpu" or "cuda"; `stack` samples in one forward of the network; `integers` whether rows are
     truncated; `mask` the SHA-256 of the masks of missing modalities, "none" without; `missing` the policy for a sensor
-    that drops out.
+    that drops out; `redetect` whether a lost target was looked for in the whole frame.
     """
 
     model: str
@@ -49,6 +49,7 @@ class Identity:
     dataset: str
     mask: str = "none"
     missing: str = "model"
+    redetect: bool = False
 
 
 def open_run(folder: Path, identity: Identity, data: Mapping[str, str], *, overwrite: bool = False) -> None:

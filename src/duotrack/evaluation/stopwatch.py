@@ -58,10 +58,9 @@ class Configuration:
         return eager
 
     def load(self, prepare_for: tuple[str, ...]) -> Tracker:
-        """The tracker, its network made ready for these modalities."""
-        return load_tracker(
-            prepare_for=prepare_for, **{("name" if k == "model" else k): v for k, v in vars(self).items()}
-        )
+        """The tracker, its network made ready for these modalities; a frame costs it one forward."""
+        options = {("name" if k == "model" else k): v for k, v in vars(self).items()}
+        return load_tracker(prepare_for=prepare_for, redetect=False, **options)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Every model by name: how to build it, its geometry, its default weights. One explicit dictionary."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -50,7 +50,9 @@ class ModelSpec:
     score to the logit of the confidence, (1, 0) where nobody calibrated it; `windowed_score`: that
     raw score is taken times the window that chose the cell, as the release reports it; `kinds` what its auxiliary
     frames may show ("thermal", "depth", "event") where the weights do not say it; `templates`: how many it takes, 2
-    where a `dynamic` one stands beside the first frame's; `template_theta`: raw score from which a frame may give that.
+    where a `dynamic` one stands beside the first frame's; `template_theta`: raw score from which a frame may give that;
+    `redetect`: whether a lost target is looked for in the whole frame unless somebody says otherwise; `state`: fields
+    of `duotrack.tracking.state.StateRule` that differ from its defaults.
     """
 
     name: str
@@ -66,6 +68,8 @@ class ModelSpec:
     kinds: tuple[str, ...] = ("thermal",)
     templates: int = 1
     template_theta: float = 0.65
+    redetect: bool = False
+    state: Mapping[str, float] = field(default_factory=dict)
 
 
 def build_ckd_base(
@@ -199,6 +203,8 @@ MODELS: dict[str, ModelSpec] = {
         elimination="none",
         weights="ckd-tiny.safetensors",
         calibration=(1.864, 0.486),  # fitted on the held-out videos of docs/models/ckd-tiny.md
+        redetect=True,
+        state={"lost_after": 6},  # measured on made-up absences, see the model card
     ),
     "patrack-base": ModelSpec(
         name="patrack-base",

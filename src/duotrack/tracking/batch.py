@@ -9,22 +9,12 @@ brink of a pixel). A `stack` of 1 looks at one sample after the other: exactly t
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
 from duotrack.frames import Image, Modality, TrackResult
 from duotrack.tracking.decode import Peak
-from duotrack.tracking.tracker import Pair, Question, Tracker
+from duotrack.tracking.question import Question
+from duotrack.tracking.tracker import Tracker
 
 Frame = tuple[Image | None, Image | None]
-
-
-def default_stack(device: torch.device, batch: int) -> int:
-    """How many samples of a batch go into one forward: all on a GPU, one on the CPU.
-
-    A CPU computes hardly faster in stacks (worker processes are how to use its cores), so exactness costs little there.
-    """
-    return 1 if device.type == "cpu" else batch
 
 
 def update_together(trackers: Sequence[Tracker], frames: Sequence[Frame], *, stack: int) -> list[TrackResult]:
@@ -51,40 +41,8 @@ def answer_together(trackers: Sequence[Tracker], questions: Sequence[Question], 
             groups.setdefault(question.available, []).append(index)
     for indices in groups.values():  # samples that show the same modalities go together
         for chunk in (indices[start : start + stack] for start in range(0, len(indices), stack)):
-            asked = [questions[index] for index in chunk]
-            tracker = trackers[chunk[0]]
-            found = [tracker.look(asked[0])] if stack == 1 else _look(tracker, asked, stack)
+            found = trackers[chunk[0]].look_together([questions[index] for index in chunk], stack)
             for index, peak in zip(chunk, found, strict=True):
                 peaks[index] = peak
     triples = zip(trackers, questions, peaks, strict=True)
     return [tracker.answer(question, peak) for tracker, question, peak in triples]
-
-
-@torch.inference_mode()
-def _look(tracker: Tracker, questions: list[Question], stack: int) -> list[Peak]:
-    """One forward over questions that have the same modalities, filled up to `stack` samples."""
-    filled = questions + questions[-1:] * (stack - len(questions))
-    pairs = all(isinstance(question.template, tuple) for question in filled)
-    # a network that remembers templates in its own way takes one a sample
-    template = _joined([each.template for each in filled]) if pairs else [each.template for each in filled]
-    # a second template is always written out, so that no sample's numbers depend on what its neighbours have
-    seconds = [question.template if question.dynamic is None else question.dynamic for question in filled]
-    second = {} if tracker.templates is None else {"dynamic": _joined(seconds)}
-    search = (_searches(filled, 0), _searches(filled, 1))
-    maps = tracker.net(template=template, search=search, available=questions[0].available, **second)
-    return tracker.peaks(maps)[: len(questions)]
-
-
-def _joined(templates: list[Pair]) -> tuple[Tensor, Tensor]:
-    """A target that never had a modality's template is searched with the other's, as networks do by themselves."""
-    rgb, aux = zip(*templates, strict=True)
-    return _filled(rgb, aux), _filled(aux, rgb)
-
-
-def _filled(own: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Tensor:
-    return torch.cat([b if a is None else a for a, b in zip(own, other, strict=True)])  # type: ignore[misc]
-
-
-def _searches(questions: list[Question], side: int) -> Tensor | None:
-    crops = [crop for question in questions if (crop := question.search[side]) is not None]
-    return torch.cat(crops) if crops else None

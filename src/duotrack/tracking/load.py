@@ -18,6 +18,7 @@ from duotrack.runtime.backends import (
 )
 from duotrack.runtime.graph_facts import BOTH
 from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
+from duotrack.tracking.redetect import Redetection
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.template import TemplateRule, rule_for
 from duotrack.tracking.tracker import Tracker
@@ -37,6 +38,7 @@ def load_tracker(
     depth_colours: Colours = "bgr",
     missing: str = DEFAULT_POLICY,
     templates: TemplateRule | None = None,
+    redetect: bool | None = None,
     **thresholds: float | None,
 ) -> Tracker:
     """Build a tracker by the name of its model.
@@ -59,7 +61,10 @@ def load_tracker(
             "hold-frame" or "hold-box"; see `duotrack.tracking.missing`.
         templates: when the second template of a model that takes two is renewed, see `duotrack.tracking.template`; None
             takes the default, which is `latest_reliable` with the model's own threshold.
-        **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the default.
+        redetect: whether a lost target is looked for in the whole frame, see `duotrack.tracking.redetect`; None takes
+            the model's own: on for ckd-tiny, off for all others. Off gives the standard tracker.
+        **thresholds: fields of `StateRule`, e.g. `uncertain_below=0.3, lost_after=30`; None takes the model's
+            own, else the default.
 
     Raises:
         InputError: an unknown name or option, a device that this machine lacks, a back-end that is not installed, a
@@ -68,7 +73,7 @@ def load_tracker(
     """
     spec = model_spec(name)
     settled, kind = check_backend(backend, precision, weights)
-    rule = state_rule(**thresholds)
+    rule = state_rule(**{**spec.state, **{key: value for key, value in thresholds.items() if value is not None}})
     policy = missing_policy(missing)
     renewal = rule_for(spec, templates)
     if tuple(prepare_for) not in (BOTH, BOTH[:1], BOTH[1:]):
@@ -82,6 +87,7 @@ def load_tracker(
         "rule": rule,
         "missing": policy,
         "templates": renewal,
+        "redetect": Redetection() if (spec.redetect if redetect is None else redetect) else None,
         "device": where,
         "kind": shows,
         "depth_colours": depth_colours,

@@ -9,7 +9,8 @@ hysteresis (`step`), so that one poor frame is not a loss and one good frame is 
 
 A frame without any modality has the score 0, which is below every threshold: a blind tracker is uncertain at once and
 lost after `lost_after` frames.
-The state is a report: it changes neither the box nor where the tracker looks.
+The state is a report: it changes neither the box nor where the tracker looks. (`duotrack.tracking.redetect` does, by
+the same scores.)
 """
 
 import math

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,50 +22,13 @@ from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
 from duotrack.tracking.missing import Past, Policy, remember, shown_instead
 from duotrack.tracking.preprocess import fade_rim
+from duotrack.tracking.question import Network, Pair, Question, default_stack, stacked_maps
+from duotrack.tracking.redetect import Box, Hunt, Place, Redetection, held, pursue
 from duotrack.tracking.state import Memory, StateRule, calibrate, step
 from duotrack.tracking.template import Renewal, TemplateRule, cut_again, renew, usable
 from duotrack.tracking.view import view, view_template
 
 logger = logging.getLogger(__name__)
-
-Pair = tuple[Tensor | None, Tensor | None]
-
-
-class Network(Protocol):
-    """What the tracker asks of a network: any module of `duotrack.models`, or a stand-in.
-
-    One that has a method `remember(template: Pair)` is asked once what it wants to keep of a template, and handed that
-    as `template` from then on. One that takes two templates is also handed `dynamic`, None where it is the first one
-    again; for templates out of fused images it has `remember_fused(image)` and gives `fused` with its maps.
-    """
-
-    def __call__(self, *, template: Any, search: Pair, available: tuple[str, ...]) -> HeadMaps:
-        """Normalised template and search crops (1, 3, S, S), None where missing, to the maps of a centre head."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What a tracker asks its network about one frame.
-
-    `template` and `dynamic` (None: the first one again) are what the network remembers of them, else their images;
-    `search` what it is shown for (rgb, aux): images as the network reads them, (1, 3, S, S) on its device, None where
-    it is shown nothing; `resize_factor` of the search crops; `present` the modalities that the frame itself had;
-    `past` what the sensors have given up to this frame; `images` the frame itself, where it may give a template.
-    """
-
-    template: Any
-    search: Pair
-    resize_factor: float
-    present: tuple[Modality, ...]
-    past: Past
-    dynamic: Any = None
-    images: tuple[Image | None, Image | None] = (None, None)
-
-    @property
-    def available(self) -> tuple[Modality, ...]:
-        """The modalities that the search region has; none: there is nothing to ask, and the box is held."""
-        return available_modalities(*self.search)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +42,7 @@ class _Target:
     past: Past
     first: tuple[Modality, ...]
     renewal: Renewal
+    hunt: Hunt
 
 
 class Tracker:
@@ -91,6 +56,7 @@ class Tracker:
         rule: when the state changes.
         missing: what to do about a sensor that drops out; see `duotrack.tracking.missing`.
         templates: when the second template is renewed, with its theta; None never hands the network one.
+        redetect: how to find a target again that the ordinary search lost; None: not at all, as published trackers.
         device: where crops are sent.
         kind: what aux shows: "thermal", "depth" ((H, W) uint16 millimetres, or rendered already) or "event".
         depth_colours: order of the channels of depth that is rendered here, see `duotrack.depth`.
@@ -106,6 +72,7 @@ class Tracker:
         rule: StateRule | None = None,
         missing: Policy = "model",
         templates: TemplateRule | None = None,
+        redetect: Redetection | None = None,
         device: torch.device | str = "cpu",
         kind: Kind = "thermal",
         depth_colours: Colours = "bgr",
@@ -117,6 +84,7 @@ class Tracker:
         self.rule = rule or StateRule()
         self.missing: Policy = missing
         self.templates = templates
+        self.redetect = redetect
         self.device = torch.device(device)
         self.kind: Kind = kind
         self.depth_colours: Colours = depth_colours
@@ -135,6 +103,7 @@ class Tracker:
             rule=self.rule,
             missing=self.missing,
             templates=self.templates,
+            redetect=self.redetect,
             device=self.device,
             kind=self.kind,
             depth_colours=self.depth_colours,
@@ -164,7 +133,8 @@ class Tracker:
         start = check_box(box, *size)
         there = available_modalities(rgb, aux)
         past = remember(self.missing, (rgb, aux), Past())
-        self._target = _Target(self._template(rgb, aux, start), size, start, Memory(), past, there, Renewal())
+        template = self._template(rgb, aux, start)
+        self._target = _Target(template, size, start, Memory(), past, there, Renewal(), Hunt(start))
         return TrackResult(start.copy(), 1.0, "tracking", there)
 
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
@@ -204,6 +174,8 @@ class Tracker:
         search, resize_factor = self._crop(*shown, target.box, self.geometry.search_factor, self.geometry.search_size)
         past = remember(self.missing, (rgb, aux), target.past)
         question = Question(target.template, search, resize_factor, available_modalities(rgb, aux), past)
+        if self.redetect is not None:
+            question = replace(question, shown=shown)
         if self.templates is None:
             return question
         return replace(question, dynamic=target.renewal.template, images=(rgb, aux))
@@ -214,17 +186,28 @@ class Tracker:
         return self.peaks(self.maps(question))[0]
 
     @torch.inference_mode()
+    def look_together(self, questions: list[Question], stack: int, *, near: bool = True) -> list[Peak]:
+        """`look` at questions that have the same modalities, at most `stack`, in one forward of that many samples.
+
+        A `stack` of 1 looks at one after the other. Without `near` no place in the search region is preferred.
+        """
+        if stack == 1:
+            return [self.peaks(self.maps(question), near=near)[0] for question in questions]
+        maps = stacked_maps(self.net, questions, stack, two_templates=self.templates is not None)
+        return self.peaks(maps, near=near)[: len(questions)]
+
+    @torch.inference_mode()
     def maps(self, question: Question) -> HeadMaps:
         """The network alone."""
         second = {} if self.templates is None else {"dynamic": question.dynamic}
         return self.net(template=question.template, search=question.search, available=question.available, **second)
 
-    def peaks(self, maps: HeadMaps) -> list[Peak]:
-        """The best cell of each sample's maps under this tracker's window."""
+    def peaks(self, maps: HeadMaps, *, near: bool = True) -> list[Peak]:
+        """The best cell of each sample's maps under this tracker's window, or `near` False under none."""
         height, width = maps.score_map.shape[-2:]
         if self._window is None or self._window.shape != (height, width):
             self._window = hann_window(height, width).to(maps.score_map.device)
-        peaks = find_peaks(maps, self._window)
+        peaks = find_peaks(maps, self._window if near else torch.ones_like(self._window))
         if self.templates is None or not self.templates.reuse_crop:
             return peaks
         fused = maps.fused  # type: ignore[attr-defined]  # of networks that fuse pixels
@@ -235,30 +218,56 @@ class Tracker:
         """The last third of `update`: follow what was found; the box is held where nothing was looked at."""
         target = self._target
         assert target is not None, "ask comes first"
-        found = None if peak is None else self._found(target, question, peak)
+        found = None if peak is None else self._found(target.box, question, peak)
         box, score = target.box, 0.0
         if peak is not None and found is not None:
             box, score = (
                 clip_xywh(found, *target.size),
                 self._score(peak),
             )
-        memory, state = step(self.rule, target.memory, score)
-        renewal = target.renewal if self.templates is None else self._renewed(target, question, peak, found, box)
-        self._target = replace(target, box=box, memory=memory, past=question.past, renewal=renewal)
+        memory, hunt, certain = target.memory, target.hunt, found
+        if self.redetect is not None:
+            look = partial(self._look_elsewhere, question)
+            factor = self.geometry.search_factor
+            hunt, elsewhere = pursue(self.redetect, hunt, box, score, images=question.shown, factor=factor, look=look)
+            if elsewhere is not None:
+                box, score = elsewhere
+                memory = Memory()
+            elif score < self.redetect.begin_below:
+                box = clip_xywh(held(hunt, target.box), *target.size)
+            certain = found if elsewhere is None and score >= self.redetect.begin_below else None
+        memory, state = step(self.rule, memory, score)
+        renewal = target.renewal if self.templates is None else self._renewed(target, question, peak, certain, box)
+        self._target = replace(target, box=box, memory=memory, past=question.past, renewal=renewal, hunt=hunt)
         return TrackResult(box.copy(), score, state, question.present)
+
+    def _look_elsewhere(self, question: Question, places: Sequence[Place], near: bool) -> list[tuple[Box, float]]:
+        """What the network finds in other squares of the frame of a question: boxes, clipped, and confidences."""
+        target = self._target
+        assert target is not None
+        asked = []
+        for around, factor in places:
+            search, resize_factor = self._crop(*question.shown, around, factor, self.geometry.search_size)
+            asked.append(replace(question, search=search, resize_factor=resize_factor))
+        peaks = self.look_together(asked, default_stack(self.device, len(asked)), near=near)
+        found = []
+        for (around, _), each, peak in zip(places, asked, peaks, strict=True):
+            box = self._found(around, each, peak)
+            found.append((around, 0.0) if box is None else (clip_xywh(box, *target.size), self._score(peak)))
+        return found
 
     def _score(self, peak: Peak) -> float:
         return calibrate(peak.windowed if self.windowed_score else peak.score, self.calibration)
 
-    def _found(self, target: _Target, question: Question, peak: Peak) -> NDArray[np.float64] | None:
-        """The box in the frame, not clipped; None where the network's answer makes no sense."""
+    def _found(self, around: Box, question: Question, peak: Peak) -> Box | None:
+        """The box in the frame, not clipped, of a question cut around a box; None where the answer makes no sense."""
         if not np.isfinite([*peak.box, peak.score]).all():
             if not self._warned:
                 logger.warning("the network answered NaN: box held, score 0 (broken weights, or half precision?)")
                 self._warned = True
             return None
         size = self.geometry.search_size
-        return map_back(peak.box, target.box, size=size, resize_factor=question.resize_factor)
+        return map_back(peak.box, around, size=size, resize_factor=question.resize_factor)
 
     def _renewed(
         self,
