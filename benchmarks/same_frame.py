@@ -1,12 +1,12 @@
 """How well a model finds a target in the picture that it was shown it in, when it looks in the wrong place.
 
-    python benchmarks/same_frame.py PAIRS --model ckd-tiny [--weights FILE] [--shift 1.0] [--scale 1.25]
+    python benchmarks/same_frame.py PAIRS --model ckd-tiny [--weights FILE] [--shift 1.2] [--scale 1.25]
 
-PAIRS is `rgbt_pairs`: every box of boxes.csv is the target once. The tracker gets pair and box; then it is told that the
-target was last seen elsewhere, and gets the same pair again. Elsewhere: each axis is shifted by up to `shift` times the
-square root of the box's area, uniformly, each side multiplied by up to `scale` or its inverse, so that what it looks for
-is somewhere in its search region, at another size. Prints the mean IoU with both modalities, with each alone, and of
-the shifted box itself: not moving. Validation only: the pictures are for research.
+PAIRS is `rgbt_pairs`: every box of boxes.csv is the target once. The tracker gets pair and box; then it is told that
+the target was last seen elsewhere, and gets the same pair again. Elsewhere: each axis is shifted by up to `shift` times
+the square root of the box's area, uniformly, each side multiplied by up to `scale` or its inverse: what it looks
+for is somewhere in its search region, at another size. Prints the mean IoU with both modalities, with each alone, and
+of the shifted box itself: not moving (0.11 with the default shift). Validation only: the pictures are for research.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--model", default="ckd-tiny")
     parser.add_argument("--weights")
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--shift", type=float, default=1.0)
+    parser.add_argument("--shift", type=float, default=1.2)
     parser.add_argument("--scale", type=float, default=1.25)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -36,6 +36,7 @@ from PIL import Image
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 LARGEST_FILE = 64 << 20
 LARGEST_PICTURE = 64_000_000
+Image.MAX_IMAGE_PIXELS = None  # read_picture looks at the size before it decodes anything
 PHOTO_SIDE, CUTOUT_SIDE = 1280, 320
 
 
@@ -152,7 +153,7 @@ def read_picture(content: bytes) -> NDArray[np.uint8] | None:
             # decodes a large JPEG at a fraction of its size
             picture.draft("RGB", (PHOTO_SIDE, PHOTO_SIDE))
             return np.asarray(picture.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError):  # what Pillow raises for damaged files
         return None
 
 
