@@ -1,6 +1,6 @@
-"""`duotrack demo`: track a clip that comes with the package and show how well that went."""
+"""`duotrack demo`: track three clips and show how well that went."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CLIP = "helicopter_thermal"
+    from duotrack.tracking.tracker import Tracker
+
 STRIP = 6
 
 
@@ -21,51 +22,68 @@ def demo(
     model: Annotated[str, typer.Option(help="Model, see `duotrack models`.")] = "ckd-tiny",
     weights: Annotated[Path | None, typer.Option(help="Weights; default: the package's.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    max_frames: Annotated[int | None, typer.Option(min=2, help="Stop after so many of its 301 frames.")] = None,
+    clip: Annotated[
+        list[str] | None, typer.Option(help="Which: thermal, visible, dropout; repeatable. Default: all.")
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(min=2, help="Stop each clip after so many frames.")] = None,
 ) -> None:
-    """Track a bundled thermal clip of a helicopter (CC0); write boxes, overlay video, picture strip and plot.
+    """Track a thermal clip, a visible one (both CC0), and a rendered pair whose thermal camera drops out half way.
+
+    Writes for each clip boxes, overlay video, picture strip and a plot over time to a folder of its own; beside them a
+    strip and a success plot of all.
 
     Example: [bold]duotrack demo --out demo[/bold]
     """
-    from importlib.resources import as_file, files
-
-    from duotrack.cli.following import follow
+    from duotrack.cli.demo_clips import TITLES
+    from duotrack.cli.options import check_choice
+    from duotrack.evaluation.success import success_curve
     from duotrack.tracking.load import load_tracker
-    from duotrack.video import open_sinks, open_source
+
+    chosen = list(dict.fromkeys(clip or TITLES))
+    for name in chosen:
+        check_choice("clip", name, list(TITLES))
+    tracker = load_tracker(model, weights=weights, device=device)
+    curves = {}
+    for name in chosen:
+        typer.echo(f"{name}: {TITLES[name]}")
+        overlaps = show(name, tracker, out / name, max_frames=max_frames)
+        curves[name] = success_curve(overlaps[1:])
+        half = f", with the thermal camera gone {_behind(overlaps):.3f}" if name == "dropout" else ""
+        typer.echo(f"  mean IoU {overlaps[1:].mean():.3f}{half}; success AUC {curves[name].mean():.3f}")
+    typer.echo(f"all: {join_strips([out / name / 'strip.png' for name in chosen], out / 'strip.png')}")
+    typer.echo(f"all: {draw_success(out / 'success.png', curves)}")
+    typer.echo("the first frame of each clip, whose box is given, is left out of every figure")
+
+
+def show(name: str, tracker: "Tracker", out: Path, *, max_frames: int | None) -> "NDArray[np.float64]":
+    """Track one clip into a folder; returns the IoU of each frame, the first one included."""
+    from duotrack.cli.demo_clips import open_clip
+    from duotrack.cli.following import follow
+    from duotrack.video import open_sinks
     from duotrack.video.pictures import draw_strip
 
-    data = files("duotrack").joinpath("demo")
-    truth = _read_boxes(data.joinpath(f"{CLIP}.txt").read_text())
     shown: list[tuple[Any, Any]] = []
     boxes, scores, states = [], [], []
+    with open_clip(name) as clip:
+        frames = min(len(clip.truth), max_frames or len(clip.truth))
 
-    def watch(pair: Any, results: Sequence[Any]) -> None:
-        # frames for the strip are drawn at the end: keep those, not all 301
-        if pair.index % max(1, (min(len(truth), max_frames or len(truth)) - 1) // (STRIP - 1)) == 0:
-            shown.append((pair, results))
-        boxes.append(results[0].box)
-        scores.append(results[0].score)
-        states.append(results[0].state)
+        def watch(pair: Any, results: Sequence[Any]) -> None:
+            # frames for the strip are drawn at the end: keep those, not all
+            if pair.index % max(1, (frames - 1) // (STRIP - 1)) == 0:
+                shown.append((pair, results))
+            boxes.append(results[0].box)
+            scores.append(results[0].score)
+            states.append(results[0].state)
 
-    with as_file(data.joinpath(f"{CLIP}.mp4")) as clip, open_source(None, clip) as source:
-        sinks = open_sinks(out, source, overwrite=True)
-        tracker = load_tracker(model, weights=weights, device=device)
-        summary = follow(source, tracker, [truth[0].tolist()], sinks, max_frames=max_frames, watch=watch)
-    overlaps = overlap(boxes, truth)
-    strip = draw_strip([pair for pair, _ in shown], [results for _, results in shown], out / "strip.png", count=STRIP)
-    for line in summary.lines():
-        typer.echo(line)
-    typer.echo(f"strip: {strip}")
-    typer.echo(draw_plot(out / "plot.png", overlaps, scores, states))
-    typer.echo(
-        f"mean IoU with the labelled boxes: {overlaps[1:].mean():.3f} (the first frame, which is given, left out)"
-    )
-
-
-def _read_boxes(text: str) -> "NDArray[np.float64]":
-    import numpy as np
-
-    return np.array([line.split(",") for line in text.split()], np.float64)
+        sinks = open_sinks(out, clip.source, overwrite=True)
+        summary = follow(
+            clip.source, tracker, [clip.truth[0].tolist()], sinks, max_frames=frames, sift=clip.sift, watch=watch
+        )
+        overlaps = overlap(boxes, clip.truth)
+    draw_strip([pair for pair, _ in shown], [results for _, results in shown], out / "strip.png", count=STRIP)
+    for line in [*summary.lines(), f"strip: {out / 'strip.png'}", draw_plot(out / "plot.png", overlaps, scores, states)]:
+        typer.echo(f"  {line}")
+    return overlaps
 
 
 def overlap(boxes: Sequence[Any], truth: "NDArray[np.float64]") -> "NDArray[np.float64]":
@@ -77,18 +95,42 @@ def overlap(boxes: Sequence[Any], truth: "NDArray[np.float64]") -> "NDArray[np.f
     return np.asarray(iou_xywh(np.stack(list(boxes)), truth[: len(boxes)]), np.float64)
 
 
+def _behind(overlaps: "NDArray[np.float64]") -> float:
+    """Mean IoU where the rendered pair has one camera; nan where a short run ends before."""
+    from duotrack.cli.demo_clips import FRAMES
+
+    late = overlaps[FRAMES // 2 :]
+    return float(late.mean()) if len(late) else float("nan")
+
+
+def join_strips(strips: Sequence[Path], path: Path) -> Path:
+    """The strips of all clips above one another, as wide as the narrowest."""
+    import cv2
+    import numpy as np
+
+    from duotrack.datasets.sequence import read_picture
+    from duotrack.video.pictures import write_png
+
+    pictures = [picture for picture, _ in map(read_picture, strips) if picture is not None]
+    width = min(picture.shape[1] for picture in pictures)
+    rows = []
+    for picture in pictures:
+        height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+        rows.append(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
+    write_png(path, np.asarray(np.concatenate(rows), np.uint8))
+    return path
+
+
 def draw_plot(path: Path, overlaps: Sequence[float] | Any, scores: Sequence[float], states: Sequence[str]) -> str:
     """Plot IoU, score and state over time; returns the line that says where it is, or why there is none."""
-    try:
-        import matplotlib
-    except ImportError:
-        return "plot: left out, matplotlib is not installed; pip install 'duotrack[eval]'"
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
+    from duotrack.errors import InputError
+    from duotrack.evaluation.figures import bare, blank_figure
     from duotrack.files import atomic_path
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    try:
+        figure = blank_figure(9, 3.6)
+    except InputError as error:
+        return f"plot: left out, {error}"
     axes = figure.subplots()
     axes.plot(overlaps, color="tab:blue", label="IoU with the labelled box")
     axes.plot(scores, color="tab:orange", linewidth=1, label="score")
@@ -97,8 +139,30 @@ def draw_plot(path: Path, overlaps: Sequence[float] | Any, scores: Sequence[floa
         if any(among):
             axes.fill_between(range(len(states)), 0, 1, where=among, step="mid", color=colour, alpha=0.25, label=state)
     axes.set(xlabel="frame", ylim=(0, 1.02), xlim=(0, max(1, len(states) - 1)))
-    axes.grid(alpha=0.3)
+    bare(axes, "both")
     axes.legend(loc="lower left", ncols=4)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
     return f"plot: {path}"
+
+
+def draw_success(path: Path, curves: Mapping[str, "NDArray[np.float64]"]) -> str:
+    """The success plot of all clips; returns the line that says where it is, or why there is none."""
+    from duotrack.errors import InputError
+    from duotrack.evaluation.figures import COLOURS, bare, blank_figure
+    from duotrack.evaluation.success import THRESHOLDS
+    from duotrack.files import atomic_path
+
+    try:
+        figure = blank_figure(5.2, 4)
+    except InputError as error:
+        return f"success plot: left out, {error}"
+    axes = figure.subplots()
+    for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
+        axes.plot(THRESHOLDS, curve, color=colour, label=f"{name} [{curve.mean():.3f}]")
+    axes.set(xlabel="overlap threshold", ylabel="share of frames above", xlim=(0, 1), ylim=(0, 1.02))
+    bare(axes, "both")
+    axes.legend(loc="lower left", title="success AUC")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    return f"success plot: {path}"
