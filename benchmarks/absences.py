@@ -31,9 +31,9 @@ def with_absence(sequence: Sequence, other: Sequence, kind: str) -> Iterator[Sho
     """The first frames of `sequence`, in which the target is absent for 30 to 60 frames; the same every time.
 
     "cut": frames of `other` are shown, its own target painted over, and then the video goes on from where it was: two
-    hard cuts. "gone": the target is painted over with what is around it, while the video goes on. "hidden": a patch of the frame as large as the
-    target and a half moves in, stays over it and moves on; where it leaves less than a third visible the target is
-    absent.
+    hard cuts. "gone": the target is painted over with what is around it, while the video goes on. "hidden": a patch of
+    the frame as large as the target and a half moves in, stays over it and moves on; where it leaves less than a third
+    visible the target is absent.
     """
     rng = np.random.default_rng(zlib.crc32(f"{kind} {sequence.name}".encode()))
     length = int(rng.integers(30, 61))

@@ -7,12 +7,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from duotrack.frames import Image, Modality, available_modalities
+from duotrack.frames import Modality, available_modalities
 from duotrack.models.outputs import HeadMaps
-from duotrack.tracking.missing import Past
+from duotrack.tracking.missing import Images, Past
 
 Pair = tuple[Tensor | None, Tensor | None]
-Images = tuple[Image | None, Image | None]
 
 
 class Network(Protocol):

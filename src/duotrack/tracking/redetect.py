@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from duotrack.errors import InputError
 from duotrack.frames import Image
+from duotrack.tracking.missing import Images
 
 Box = NDArray[np.float64]
 Place = tuple[Box, float]
@@ -30,7 +31,6 @@ Place = tuple[Box, float]
 Look = Callable[[Sequence[Place], bool], list[tuple[Box, float]]]
 """What the network finds in each of some places of the frame: box and confidence. With True, as in an ordinary search,
 it prefers the centre."""
-Images = tuple[Image | None, Image | None]
 Thumbnails = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
 
 
