@@ -71,7 +71,7 @@ def test_bad_weights_leave_no_folder(tmp_path):
 def test_a_clip_that_there_is_not(tmp_path):
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo"), "--clip", "dropouts"])
     assert result.exit_code == 2
-    assert "did you mean dropout" in result.stderr
+    assert "did you mean 'dropout'" in result.stderr
     assert not (tmp_path / "demo").exists()
 
 
