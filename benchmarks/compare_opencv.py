@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from duotrack.boxes import iou_xywh
 from duotrack.datasets.layouts import open_lasher
 from duotrack.datasets.sequence import Frames, Sequence
+from duotrack.evaluation.success import success_curve
 from duotrack.files import write_text
 
 MODALITIES = {"visible": "rgb", "thermal": "aux"}
@@ -48,8 +49,7 @@ class Run:
 def success_auc(boxes: NDArray[np.float64], sequence: Sequence) -> float:
     """Success AUC of boxes for all frames but the first; nan where the target is never visible."""
     seen = sequence.visible[1:]
-    ious = np.asarray(iou_xywh(boxes[seen], sequence.boxes[1:][seen]))
-    return float((ious[:, None] > np.arange(21) / 20).mean()) if len(ious) else float("nan")
+    return float(success_curve(iou_xywh(boxes[seen], sequence.boxes[1:][seen])).mean())
 
 
 def side(sequence: Sequence, modality: str) -> Frames | None:

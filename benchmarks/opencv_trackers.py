@@ -9,6 +9,7 @@ opencv-python-headless of the package cannot be installed together. The job: {"t
 it has lost the target, leave the last box standing.
 """
 
+import argparse
 import json
 import sys
 import time
@@ -46,4 +47,5 @@ def run(job: dict) -> dict:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     json.dump(run(json.load(sys.stdin)), sys.stdout)

@@ -47,10 +47,11 @@ class Scene:
 def plan(number: int, frames: int, rng: np.random.Generator) -> Scene:
     """Conditions by turns, so that any number of sequences has each in like share."""
     start = int(rng.integers(frames // 4, frames // 2))
-    crossover = (start, start + frames // 3) if number % 4 == 2 else None
+    crossover = (start, start + frames // 4) if number % 4 == 2 else None
     gap = int(rng.integers(frames // 2, 3 * frames // 4))
     lost = {0: "visible", 4: "infrared"}.get(number % 8, "")
-    return Scene(number % 2 == 1, crossover, (gap, gap + frames // 6) if lost else None, lost)
+    night = number % 8 in (1, 3, 4, 5, 7)
+    return Scene(night, crossover, (gap, gap + frames // 6) if lost else None, lost)
 
 
 def wander(frames: int, rng: np.random.Generator, speed: float, inertia: float) -> Floats:
@@ -167,7 +168,7 @@ def render(scene: Scene, background: Pair, crops: Sequence[Pair], frames: int, o
     kernel = np.ones(5) / 5  # no sharp turn where the way was folded
     padded = np.pad(target, ((2, 2), (0, 0)), mode="edge")
     target = np.stack([np.convolve(padded[:, k], kernel, mode="valid") for k in range(2)], axis=1)
-    meetings = [int(m * frames + rng.integers(-6, 7)) for m in (0.3, 0.7)]
+    meetings = [int(np.clip(m * frames + rng.integers(-6, 7), 0, frames - 1)) for m in (0.3, 0.7)]
     ways = [target, *(crossing(target, m, frames, rng) for m in meetings)]
     while len(ways) < len(crops):
         ways.append(rng.uniform(0, 1, 2) * CANVAS + wander(frames, rng, 1.2, 0.95))
@@ -180,7 +181,7 @@ def render(scene: Scene, background: Pair, crops: Sequence[Pair], frames: int, o
     # one of those that cross is in front of the target, the other behind it
     order = [*range(len(ways) - 1, 2, -1), 2, 0, 1]
     # some pairs were taken at night and need no more darkness
-    gain = min(1.0, float(rng.uniform(18, 34) / background[0].mean()))
+    gain = min(1.0, float(rng.uniform(10, 22) / background[0].mean()))
     mist = float(rng.uniform(2.5, 5))
     for name in ("visible", "infrared"):
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -202,11 +203,11 @@ def render(scene: Scene, background: Pair, crops: Sequence[Pair], frames: int, o
 
 
 def fade(interval: tuple[int, int] | None, frame: int, ramp: int = 8) -> float:
-    """1 outside the interval, 0.12 inside, a ramp at either end."""
+    """1 outside the interval, 0.2 inside, a ramp at either end."""
     if interval is None:
         return 1.0
     depth = min(frame - interval[0], interval[1] - frame) / ramp
-    return float(1 - 0.88 * np.clip(depth, 0, 1))
+    return float(1 - 0.8 * np.clip(depth, 0, 1))
 
 
 def read_crops(folder: Path) -> dict[tuple[str, str], list[tuple[str, Pair]]]:

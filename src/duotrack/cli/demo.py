@@ -34,7 +34,7 @@ def demo(
 
     Example: [bold]duotrack demo --out demo[/bold]
     """
-    from duotrack.cli.demo_clips import TITLES
+    from duotrack.cli.demo_clips import FRAMES, TITLES
     from duotrack.cli.options import check_choice
     from duotrack.evaluation.success import success_curve
     from duotrack.tracking.load import load_tracker
@@ -43,20 +43,23 @@ def demo(
     for name in chosen:
         check_choice("clip", name, list(TITLES))
     tracker = load_tracker(model, weights=weights, device=device)
-    curves = {}
+    curves: dict[str, NDArray[np.float64]] = {}
     for name in chosen:
         typer.echo(f"{name}: {TITLES[name]}")
-        overlaps = show(name, tracker, out / name, max_frames=max_frames)
+        overlaps, interrupted = show(name, tracker, out / name, max_frames=max_frames)
         curves[name] = success_curve(overlaps[1:])
-        half = f", with the thermal camera gone {_behind(overlaps):.3f}" if name == "dropout" else ""
+        late = overlaps[FRAMES // 2 :]
+        half = f", with the thermal camera gone {late.mean():.3f}" if name == "dropout" and len(late) else ""
         typer.echo(f"  mean IoU {overlaps[1:].mean():.3f}{half}; success AUC {curves[name].mean():.3f}")
-    typer.echo(f"all: {join_strips([out / name / 'strip.png' for name in chosen], out / 'strip.png')}")
-    typer.echo(f"all: {draw_success(out / 'success.png', curves)}")
+        if interrupted:
+            break
+    typer.echo(f"strip of all: {join_strips([out / name / 'strip.png' for name in curves], out / 'strip.png')}")
+    typer.echo(f"{draw_success(out / 'success.png', curves)}")
     typer.echo("the first frame of each clip, whose box is given, is left out of every figure")
 
 
-def show(name: str, tracker: "Tracker", out: Path, *, max_frames: int | None) -> "NDArray[np.float64]":
-    """Track one clip into a folder; returns the IoU of each frame, the first one included."""
+def show(name: str, tracker: "Tracker", out: Path, *, max_frames: int | None) -> tuple["NDArray[np.float64]", bool]:
+    """Track one clip into a folder; returns the IoU of each frame, the first included, and whether it was cut short."""
     from duotrack.cli.demo_clips import open_clip
     from duotrack.cli.following import follow
     from duotrack.video import open_sinks
@@ -81,9 +84,13 @@ def show(name: str, tracker: "Tracker", out: Path, *, max_frames: int | None) ->
         )
         overlaps = overlap(boxes, clip.truth)
     draw_strip([pair for pair, _ in shown], [results for _, results in shown], out / "strip.png", count=STRIP)
-    for line in [*summary.lines(), f"strip: {out / 'strip.png'}", draw_plot(out / "plot.png", overlaps, scores, states)]:
+    for line in [
+        *summary.lines(),
+        f"strip: {out / 'strip.png'}",
+        draw_plot(out / "plot.png", overlaps, scores, states),
+    ]:
         typer.echo(f"  {line}")
-    return overlaps
+    return overlaps, summary.interrupted
 
 
 def overlap(boxes: Sequence[Any], truth: "NDArray[np.float64]") -> "NDArray[np.float64]":
@@ -93,14 +100,6 @@ def overlap(boxes: Sequence[Any], truth: "NDArray[np.float64]") -> "NDArray[np.f
     from duotrack.boxes import iou_xywh
 
     return np.asarray(iou_xywh(np.stack(list(boxes)), truth[: len(boxes)]), np.float64)
-
-
-def _behind(overlaps: "NDArray[np.float64]") -> float:
-    """Mean IoU where the rendered pair has one camera; nan where a short run ends before."""
-    from duotrack.cli.demo_clips import FRAMES
-
-    late = overlaps[FRAMES // 2 :]
-    return float(late.mean()) if len(late) else float("nan")
 
 
 def join_strips(strips: Sequence[Path], path: Path) -> Path:

@@ -18,7 +18,7 @@ TITLES = {
     "visible": "a visible camera alone",
     "dropout": "both cameras, rendered; half way the thermal one drops out",
 }
-FRAMES, SEED = 160, 3
+FRAMES, SEED = 160, 1
 """Of the clip that is rendered."""
 
 
@@ -63,7 +63,21 @@ def rendered(frames: int = FRAMES) -> Iterator[Clip]:
     from duotrack.video.pair import pair
     from duotrack.video.stream import Frame, Stream
 
-    settings = Scenes(night=0.0, leaves=0.0, sky=0.0, freezes=0.0, crossover=0.0, smallest=32.0)
+    # plain conditions, another of its class beside it, a moving camera: the loss of a camera is what is to be seen
+    settings = Scenes(
+        night=0.0,
+        light=0.0,
+        crossover=0.0,
+        thermal_damage=0.0,
+        freezes=0.0,
+        sky=0.0,
+        leaves=0.0,
+        fast=0.0,
+        occlusion=0.0,
+        twins=0.0,
+        smallest=30.0,
+        largest=0.22,
+    )
     order = Order(sequences=1, frames=frames, seed=SEED, wanted=frozenset({"SA", "CM"}))
     take = draw_take(0, order, load_pool(canvas=canvas_for(settings)), settings)
     held: dict[int, tuple[Image, Image]] = {}
