@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duotrack.cli.masks import MaskFile, Subgroups, given_mask
+from duotrack.cli.options import (
+    BackendOption,
+    EliminationOption,
+    ModelOption,
+    NameOption,
+    PrecisionOption,
+    WeightsOption,
+)
 from duotrack.cli.templates import IntervalOption, PolicyOption, ReuseOption, ThetaOption, WindowOption, asked_for
 from duotrack.errors import InputError
 
@@ -23,30 +31,12 @@ def evaluate(
     dataset: Annotated[str, Option(help="Benchmark: gtot, rgbt210, rgbt234, lasher, ..., folder.")],
     root: Annotated[Path, Option(help="Where its sequences lie.")],
     out: Annotated[Path, Option(help="Results go to OUT/TRACKER/DATASET/SEQUENCE.txt; under a mask to DATASET-miss.")],
-    model: Annotated[
-        str | None,
-        Option(help="Model, see `duotrack models`; default: ckd-tiny, or an export's own.", rich_help_panel=_MODEL),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        Option(
-            help="safetensors, a published checkpoint or an export (.onnx, .xml); default: the package's.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, Option(metavar="TRACKER", help="What to call it; default: the model.", rich_help_panel=_MODEL)
-    ] = None,
-    backend: Annotated[
-        str | None, Option(help="torch, compiled, onnxruntime or openvino; default: torch.", rich_help_panel=_MODEL)
-    ] = None,
-    precision: Annotated[
-        str | None,
-        Option(help="fp32, bf16, fp16 or int8; default: fp32, or an export's own.", rich_help_panel=_MODEL),
-    ] = None,
-    elimination: Annotated[
-        str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel=_MODEL)
-    ] = None,
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    name: NameOption = None,
+    backend: BackendOption = None,
+    precision: PrecisionOption = None,
+    elimination: EliminationOption = None,
     modality: Annotated[
         str | None,
         Option(help="What auxiliary frames show: thermal, depth, event; default: the dataset's.", rich_help_panel=_AUX),

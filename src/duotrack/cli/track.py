@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duotrack.cli.options import check_choice
+from duotrack.cli.options import (
+    BackendOption,
+    EliminationOption,
+    ModelOption,
+    PrecisionOption,
+    WeightsOption,
+    check_choice,
+)
 from duotrack.cli.templates import IntervalOption, PolicyOption, ReuseOption, ThetaOption, WindowOption, asked_for
 from duotrack.errors import InputError
 
@@ -43,29 +50,12 @@ def track(
     overlay: Annotated[bool, Option("--overlay/--no-overlay", help="Write overlay.mp4.")] = True,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace results that --out holds.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print the summary as JSON.")] = False,
-    model: Annotated[
-        str | None,
-        Option(help="Model, see `duotrack models`; default: ckd-tiny, or an export's own.", rich_help_panel="Model"),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        Option(
-            help="safetensors, a published checkpoint or an export (.onnx, .xml); default: the package's.",
-            rich_help_panel="Model",
-        ),
-    ] = None,
+    model: ModelOption = None,
+    weights: WeightsOption = None,
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel="Model")] = "auto",
-    backend: Annotated[
-        str | None,
-        Option(help="torch, compiled, onnxruntime or openvino; default: torch.", rich_help_panel="Model"),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        Option(help="fp32, bf16, fp16 or int8; default: fp32, or an export's own.", rich_help_panel="Model"),
-    ] = None,
-    elimination: Annotated[
-        str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel="Model")
-    ] = None,
+    backend: BackendOption = None,
+    precision: PrecisionOption = None,
+    elimination: EliminationOption = None,
     uncertain_below: Annotated[
         float | None, Option(help="One score below this: uncertain (0.35).", rich_help_panel="State")
     ] = None,

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from duotrack.cli.options import (
+    BackendOption,
+    EliminationOption,
+    ModelOption,
+    NameOption,
+    PrecisionOption,
+    WeightsOption,
+)
 from duotrack.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,31 +29,13 @@ def vot(
     channels: Annotated[
         str, Option(help="What the toolkit shall send: color,ir; color,depth; color; ir or depth.")
     ] = "color,ir",
-    model: Annotated[
-        str | None,
-        Option(help="Model, see `duotrack models`; default: ckd-tiny, or an export's own.", rich_help_panel=_MODEL),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        Option(
-            help="safetensors, a published checkpoint or an export (.onnx, .xml); default: the package's.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, Option(metavar="TRACKER", help="What to call it; default: the model.", rich_help_panel=_MODEL)
-    ] = None,
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    name: NameOption = None,
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MODEL)] = "auto",
-    backend: Annotated[
-        str | None, Option(help="torch, compiled, onnxruntime or openvino; default: torch.", rich_help_panel=_MODEL)
-    ] = None,
-    precision: Annotated[
-        str | None,
-        Option(help="fp32, bf16, fp16 or int8; default: fp32, or an export's own.", rich_help_panel=_MODEL),
-    ] = None,
-    elimination: Annotated[
-        str | None, Option(help="mce, ce or none; default: the model's own.", rich_help_panel=_MODEL)
-    ] = None,
+    backend: BackendOption = None,
+    precision: PrecisionOption = None,
+    elimination: EliminationOption = None,
     depth_colours: Annotated[
         str, Option(help="Channel order of rendered depth; published weights: bgr; else rgb.", rich_help_panel=_MODEL)
     ] = "bgr",

@@ -10,7 +10,7 @@ from duotrack.errors import InputError
 from duotrack.runtime.graph_facts import MAPS, GraphFacts
 from duotrack.runtime.graph_net import in_batches
 from duotrack.runtime.ir_file import read_ir_facts
-from duotrack.runtime.mapped import dropping_pages
+from duotrack.runtime.mapped import dropping_pages, give_back
 from duotrack.runtime.onnx_file import read_onnx_facts
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16"}
@@ -77,6 +77,8 @@ class OpenVINOSession:
             with dropping_pages(self._path):
                 compiled = self._ov.Core().compile_model(cut(model, self.facts)[piece], "CPU", self._settings)
                 self._requests[key] = compiled.create_infer_request()
+            del model
+            give_back()
         return self._requests[key]
 
 
