@@ -95,3 +95,9 @@ def test_jpeg_is_decoded_smaller_where_that_is_enough(tmp_path: Path) -> None:
     sizes = {side: read_raw(path, side=side).shape[1] for side in (150, 390, 500, 1000)}
     assert sizes == {150: 200, 390: 400, 500: 800, 1000: 1600}
     assert read_raw(path).shape == (900, 1600, 3)
+
+
+def test_real_pairs_are_true_pairs(shared_data: Path) -> None:
+    pool = load_pool([shared_data / "rgbt_pairs" / "vifb"], canvas=256)
+    assert len(pool.photos) == 17
+    assert all(photo.infrared is not None and photo.infrared.shape == photo.rgb.shape[:2] for photo in pool.photos)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from duotrack.datasets.simulation.assets import KINDS, Background, Pool
-from duotrack.datasets.simulation.cameras import Sensors, feel, see
+from duotrack.datasets.simulation.cameras import Sensors, feel, see, smeared
 from duotrack.datasets.simulation.draw import draw_scene
 from duotrack.datasets.simulation.motion import STEP, Path, wander
 from duotrack.datasets.simulation.pairs import SEARCH_SHOWN, TEMPLATE_SHOWN, draw_shots
@@ -120,6 +120,23 @@ def test_out_of_the_picture_or_wholly_hidden_is_absent() -> None:
     assert half.shown == pytest.approx(0.5, abs=0.02)
     behind = truth(still([target, replace(cover, front=False)], [(50, 40), (50, 40)]), 0)
     assert behind.shown == pytest.approx(1, abs=0.01)
+
+
+def test_what_keeps_its_place_in_the_picture_stays_sharp_while_the_camera_pans() -> None:
+    scene = still([rectangle(20, 10)], [(50, 40)])
+    knots = scene.path.knots.copy()
+    knots[:, 0] = np.arange(len(knots)) * 8 * 6.0  # the camera pans by six pixels a frame, the target goes along
+    stripes = np.zeros((80, 100, 3), np.uint8)
+    stripes[:, ::6] = 255
+    scene = replace(scene, path=Path(knots), background=stripes, sensors=replace(PLAIN, exposure=1.0))
+    image = visible_frame(scene, 20, rng()).astype(int)
+    assert image[38:42, 42:58].min() == 255
+    assert np.ptp(image[5:20, 20:80, 0]) < 80  # sharp it would be 255
+    follows = knots.copy()
+    follows[:, CAMERA] += np.arange(len(knots)) * 8 * 6.0
+    moving = replace(scene, path=Path(follows))
+    row = visible_frame(moving, 1, rng())[int(truth(moving, 1).box[1]) + 5, :, 0]
+    assert ((row > 130) & (row < 250)).any()
 
 
 @pytest.mark.parametrize(("contrast", "difference"), [(1.0, 140), (0.5, 70), (0.0, 0)])
@@ -245,14 +262,16 @@ def test_settings_do_what_they_say(drawn: Pool, changes, check) -> None:
 
 def test_cameras_see_light_and_warmth() -> None:
     grey = np.full((64, 64, 3), 100, np.uint8)
-    assert see(grey.copy(), replace(PLAIN, gain=np.full(3, 0.5)), 0.0, (0, 0), rng()).max() == 50
-    assert see(grey.copy(), PLAIN, float(np.log(2)), (0, 0), rng()).min() == 200
-    assert see(grey.copy(), replace(PLAIN, noise=8), 0.0, (0, 0), rng()).std() == pytest.approx(8, abs=1)
-    assert see(grey.copy(), replace(PLAIN, glare=(1.0, 0.5, 0.5, 0.5)), 0.0, (0, 0), rng())[32, 32].min() == 255
+    assert see(grey.copy(), replace(PLAIN, gain=np.full(3, 0.5)), 0.0, rng()).max() == 50
+    assert see(grey.copy(), PLAIN, float(np.log(2)), rng()).min() == 200
+    assert see(grey.copy(), replace(PLAIN, noise=8), 0.0, rng()).std() == pytest.approx(8, abs=1)
+    assert see(grey.copy(), replace(PLAIN, glare=(1.0, 0.5, 0.5, 0.5)), 0.0, rng())[32, 32].min() == 255
     edge = np.zeros((64, 64, 3), np.uint8)
     edge[:, 32:] = 255
-    smeared = see(edge.copy(), replace(PLAIN, exposure=1.0), 0.0, (9.0, 0.0), rng())[32, :, 0]
-    assert ((smeared > 10) & (smeared < 245)).sum() >= 6
+    blurred = smeared(edge, np.array([9.0, 0.0]))[32, :, 0]
+    assert ((blurred > 10) & (blurred < 245)).sum() >= 6
+    assert (smeared(edge, np.array([0.0, 9.0])) == edge).all()
+    assert smeared(edge, np.array([1.0, 0.0])) is edge
     warm = np.full((64, 64), 100, np.uint8)
     assert feel(warm, replace(PLAIN, heat_gain=0.5, heat_offset=10), rng()).max() == 60
     assert feel(warm, replace(PLAIN, inverted=True), rng()).max() == 155

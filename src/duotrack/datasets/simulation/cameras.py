@@ -91,13 +91,30 @@ def draw_sensors(rng: Rng, settings: Scenes, *, night: bool, climate: Climate, h
     )
 
 
-def see(image: Image, sensors: Sensors, light: float, smear: tuple[float, float], rng: Rng) -> Image:
+LONGEST = 25.0
+"""Pixels that motion smears at most."""
+
+
+def smeared(image: NDArray[np.uint8], motion: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """A picture of any channels smeared along its (2,) motion in pixels; itself where that is hardly one."""
+    reach = min(float(np.hypot(motion[0], motion[1])), LONGEST)
+    if reach < 1.5:
+        return image
+    half = int(reach) // 2 + 1
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    # ends between pixels: the line is drawn with 4 bits of fraction
+    way = motion / np.hypot(motion[0], motion[1]) * reach / 2
+    ends = [tuple(int(v) for v in np.rint((half + sign * way) * 16)) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_8, 4)
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
+
+
+def see(image: Image, sensors: Sensors, light: float, rng: Rng) -> Image:
     """The visible frame as its camera gives it.
 
     Args:
         image: (H, W, 3) uint8, the scene in even light; may be changed.
-        sensors: the camera. light: logarithm of the light at this time. smear: pixels that the picture moves a frame.
-        rng: for the noise.
+        sensors: the camera. light: logarithm of the light at this time. rng: for the noise.
     """
     height, width = image.shape[:2]
     image = np.asarray(cv2.LUT(image, _tones(sensors, light)[None]), np.uint8)
@@ -108,9 +125,6 @@ def see(image: Image, sensors: Sensors, light: float, smear: tuple[float, float]
         _add_at(image, np.asarray(blob, np.uint8), int(x * width - side / 2), int(y * height - side / 2), strength)
     if sensors.blur > 0:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), sensors.blur), np.uint8)
-    reach = sensors.exposure * float(np.hypot(*smear))
-    if reach > 1.5:
-        image = _smeared(image, smear, min(sensors.exposure, 25 / max(reach / sensors.exposure, 1e-6)))
     if sensors.noise > 0.5:
         image = _noisy(image, sensors.noise, rng, _noise_bank(height, width, 3))
     if sensors.quality:
@@ -188,14 +202,3 @@ def _add_at(image: NDArray[np.uint8], blob: NDArray[np.uint8], left: int, top: i
         return
     part = cv2.cvtColor(blob[y0 - top : y1 - top, x0 - left : x1 - left], cv2.COLOR_GRAY2RGB)
     image[y0:y1, x0:x1] = cv2.addWeighted(image[y0:y1, x0:x1], 1, part, strength, 0)
-
-
-def _smeared(image: NDArray[np.uint8], smear: tuple[float, float], exposure: float) -> NDArray[np.uint8]:
-    dx, dy = smear[0] * exposure, smear[1] * exposure
-    length = int(np.hypot(dx, dy)) | 1
-    kernel = np.zeros((length, length), np.float32)
-    half = length // 2
-    unit = np.array([dx, dy]) / max(np.hypot(dx, dy), 1e-6) * half
-    start, end = (half - unit).round().astype(int), (half + unit).round().astype(int)
-    cv2.line(kernel, (int(start[0]), int(start[1])), (int(end[0]), int(end[1])), 1.0, 1)
-    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)

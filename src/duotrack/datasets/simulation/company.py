@@ -10,6 +10,9 @@ from duotrack.datasets.simulation.scene import Actor, Scene
 from duotrack.datasets.simulation.sprites import Sprite
 from duotrack.datasets.simulation.thermal import draw_excess
 
+WALL = 1.9
+"""From so many target sizes on an occluder is a wall."""
+
 
 def companion(draft: Draft, sprite: Sprite, target: Actor, excess: float, length: int, crossing: float) -> Actor:
     """Something of the target's class that stays about it or passes it; now and then its twin.
@@ -76,8 +79,10 @@ def occluders(draft: Draft, size: float) -> list[Actor]:
         region = draft.region()
         if region is None:
             continue
-        pole = draft.rng.random() < 0.4
+        pole, wall = draft.rng.random() < 0.4, draft.rng.random() < 0.25
         own = size * float(draft.rng.uniform(0.9, 1.8) if pole else draft.rng.uniform(0.6, 1.4))
+        if wall and not pole:
+            own = size * float(draft.rng.uniform(WALL, 2.6))
         aspect = float(draft.rng.uniform(-3.2, -1.8) if pole else draft.rng.normal(0, 0.3))
         rows = [(value, 0.0, value, value) for value in (0.0, 0.0, 0.0, aspect, 0.0)]
         excess = float(draft.rng.normal(0, 25))
@@ -94,7 +99,9 @@ def placed(rng: Rng, scene: Scene, crossing: float) -> Scene:
             continue
         when = crossing + rng.normal(0, 6) if crossing else rng.uniform(0.1, 1) * scene.length
         when = min(max(float(when), 0.0), float(scene.length))
-        spot = scene.matrix(scene.actors[0], when)[:, 2] + rng.normal(0, 0.45, 2) * scene.actors[0].size
+        size = scene.actors[0].size
+        stray = 0.15 if actor.size > WALL * size else 0.45  # walls are there to hide all of it
+        spot = scene.matrix(scene.actors[0], when)[:, 2] + rng.normal(0, stray, 2) * size
         plane = cv2.invertAffineTransform(scene.camera(when)) @ [*spot, 1]
         knots[:, actor.channel : actor.channel + 2] = plane
     return replace(scene, path=replace(scene.path, knots=knots))

@@ -108,6 +108,7 @@ def _add_camera(draft: Draft, room: tuple[float, float], *, moving: bool, fast: 
     """The values that come before those of the actors: see `scene.CAMERA`."""
     rng, scale = draft.rng, draft.settings.width / 320
     pan = float(np.exp(rng.uniform(np.log(0.1), np.log(1.5)))) * scale if moving else 0.0
+    pan *= float(rng.uniform(1, 4)) if fast else 1.0
     jolt = float(rng.uniform(0.1, 0.6)) * scale if moving and rng.random() < 0.4 else 0.0
     if moving and fast and rng.random() < 0.5:
         jolt += float(rng.uniform(0.5, 5)) * scale

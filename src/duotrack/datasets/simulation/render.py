@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from duotrack.datasets.simulation.cameras import feel, see
+from duotrack.datasets.simulation.cameras import LONGEST, feel, see, smeared
 from duotrack.datasets.simulation.motion import Floats
 from duotrack.datasets.simulation.scene import Actor, Scene, clip_box, stamp
 from duotrack.frames import Image
@@ -75,25 +75,25 @@ def _hide(alpha: NDArray[np.float32], left: int, top: int, scene: Scene, actor: 
 
 def visible_frame(scene: Scene, time: float, rng: np.random.Generator) -> Image:
     """(H, W, 3) uint8 RGB; `rng` draws the noise of this frame."""
-    camera = scene.camera(time)
+    camera, exposure = scene.camera(time), scene.sensors.exposure
     image = _backdrop(scene.background, scene, camera, np.zeros(3))
+    if exposure:
+        middle = np.array([scene.width / 2, scene.height / 2])
+        plane = cv2.invertAffineTransform(camera) @ [*middle, 1]
+        image = smeared(image, exposure * (scene.camera(time + 1) @ [*plane, 1] - middle))
     for actor in _order(scene):
-        stamped = stamp(
-            actor.poses[scene.pose(actor, time)].colour, scene.matrix(actor, time), scene.width, scene.height
-        )
+        matrix = scene.matrix(actor, time)
+        moved = exposure * (scene.matrix(actor, time + 1)[:, 2] - matrix[:, 2]) if exposure else np.zeros(2)
+        margin = int(min(np.abs(moved).max(), LONGEST) / 2 + 0.5)
+        colour = actor.poses[scene.pose(actor, time)].colour
+        stamped = stamp(colour, matrix, scene.width, scene.height, margin)
         if stamped is not None:
             pixels, left, top = stamped
+            pixels = smeared(pixels, moved)
             part = image[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-            alpha = pixels[..., 3]
-            rest = cv2.merge([cv2.bitwise_not(alpha)] * 3)
+            rest = cv2.merge([cv2.bitwise_not(pixels[..., 3])] * 3)
             part[:] = cv2.add(cv2.multiply(part, rest, scale=1 / 255), np.ascontiguousarray(pixels[..., :3]))
-    smear = (0.0, 0.0)
-    if scene.sensors.exposure:
-        middle = np.array([scene.width / 2, scene.height / 2, 1])
-        plane = cv2.invertAffineTransform(camera) @ middle
-        moved = scene.camera(time + 1) @ [*plane, 1] - middle[:2]
-        smear = (float(moved[0]), float(moved[1]))
-    return see(image, scene.sensors, float(scene.path.at(time)[6]), smear, rng)
+    return see(image, scene.sensors, float(scene.path.at(time)[6]), rng)
 
 
 def thermal_frame(scene: Scene, time: float, rng: np.random.Generator) -> Image:

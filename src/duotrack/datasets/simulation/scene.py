@@ -122,7 +122,7 @@ def clip_box(box: Floats, width: int, height: int) -> Floats:
 
 
 def stamp(
-    image: NDArray[np.uint8], matrix: Floats, width: int, height: int
+    image: NDArray[np.uint8], matrix: Floats, width: int, height: int, margin: int = 0
 ) -> tuple[NDArray[np.uint8], int, int] | None:
     """A sprite warped to its place: the pixels of its part of the frame, and that part's left and top.
 
@@ -130,9 +130,10 @@ def stamp(
         image: (h, w, C) uint8, premultiplied.
         matrix: (2, 3) of its unit square to the frame's pixel edges.
         width, height: of the frame; None comes back for a sprite outside it.
+        margin: pixels to take in around the sprite.
     """
-    half_w = 0.5 * (abs(matrix[0, 0]) + abs(matrix[0, 1]))
-    half_h = 0.5 * (abs(matrix[1, 0]) + abs(matrix[1, 1]))
+    half_w = 0.5 * (abs(matrix[0, 0]) + abs(matrix[0, 1])) + margin
+    half_h = 0.5 * (abs(matrix[1, 0]) + abs(matrix[1, 1])) + margin
     left, right = max(int(matrix[0, 2] - half_w) - 1, 0), min(int(matrix[0, 2] + half_w) + 2, width)
     top, bottom = max(int(matrix[1, 2] - half_h) - 1, 0), min(int(matrix[1, 2] + half_h) + 2, height)
     if right <= left or bottom <= top:

@@ -213,7 +213,7 @@ def _write(folder: Path, take: Take, made: dict[str, Any], index: int, order: Or
     }
     write_text(partial / RECORD, json.dumps(record) + "\n")
     partial.rename(folder)
-    return json.loads(json.dumps(record))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(record))
 
 
 def _rng(seed: int, index: int, *key: int) -> Generator:
