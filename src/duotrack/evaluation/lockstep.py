@@ -14,7 +14,8 @@ from duotrack.datasets.sequence import Sequence
 from duotrack.errors import InputError
 from duotrack.frames import FramePair, TrackResult
 from duotrack.tracking.batch import answer_together
-from duotrack.tracking.tracker import Question, Tracker
+from duotrack.tracking.question import Question
+from duotrack.tracking.tracker import Tracker
 
 Read = Callable[[Sequence, int], Callable[[], FramePair]]
 """Starts reading a frame; what it gives waits for it."""
