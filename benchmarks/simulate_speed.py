@@ -1,6 +1,6 @@
 """How fast scenes are rendered, on one core.
 
-    python benchmarks/simulate_speed.py [--photos DIR ...] [--cutouts DIR ...] [--size 320x256] [--pairs 400] [--rounds 5]
+    python benchmarks/simulate_speed.py [--photos DIR ...] [--cutouts DIR ...] [--size WxH] [--pairs N] [--rounds N]
 
 Printed are pairs a second as training draws them (a new scene each, template and search frame, both modalities),
 frames a second of sequences (both modalities, before they are encoded), and the time to load the pictures. Processor
