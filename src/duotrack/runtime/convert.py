@@ -82,14 +82,31 @@ def to_openvino(net: nn.Module, about: GraphFacts) -> Any:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        model = ov.convert_model(trace(net, about.wanted, about.sizes, batch=about.batch))
-    for port, name in zip(model.inputs, about.wanted.input_names(), strict=True):
+        traced = trace(net, about.wanted, about.sizes, batch=about.batch)
+        model = ov.convert_model(traced)
+    names = dict(zip(traced.graph_signature.user_inputs, about.wanted.input_names(), strict=True))
+    for port in model.inputs:
+        name = names[port.get_node().get_friendly_name()]
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
+    model = _with_inputs(model, about)
     for port, name in zip(model.outputs, about.output_names(), strict=True):
         port.get_tensor().set_names({*port.get_names(), name})
     say_facts(model, about)
     return model
+
+
+def _with_inputs(model: Any, about: GraphFacts) -> Any:
+    """The model with all of its inputs: the converter drops a first one that is not looked at."""
+    ov = require_openvino()
+    made = {node.get_friendly_name(): node for node in model.get_parameters()}
+    shapes = about.input_shapes(about.batch or -1)
+    if made.keys() == shapes.keys():
+        return model
+    for name in shapes.keys() - made.keys():
+        made[name] = ov.opset13.parameter(shapes[name], ov.Type.f32, name=name)
+        made[name].output(0).get_tensor().set_names({name})
+    return ov.Model(model.get_results(), [made[name] for name in shapes], model.get_friendly_name())
 
 
 def say_facts(model: Any, about: GraphFacts) -> None:
