@@ -131,22 +131,29 @@ def joined(runs: Iterable[Followed]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([run.confidences for run in known]), np.nan_to_num(ious) > GOOD
 
 
-def calibrate(runs: list[Followed], present: tuple[float, float]) -> dict[str, Any]:
-    """Fit on every other run, report on the others; curves of both maps there, for the plot."""
-    fitted = fit_calibration(*joined(runs[::2]), present)
-    scores, good = joined(runs[1::2])
+def halves(runs: list[Followed], sequences: list[Sequence]) -> tuple[list[Followed], list[Followed]]:
+    """Runs over every other sequence, absences made of it counted in, and over the others."""
+    first = {sequence.name for sequence in sequences[::2]}
+    fit = [run for run in runs if run.name.partition(" (")[0] in first]
+    return fit, [run for run in runs if run not in fit]
+
+
+def calibrate(fit: list[Followed], rest: list[Followed], present: tuple[float, float]) -> dict[str, Any]:
+    """Fit on some runs, report on the others; curves of both maps there, for the plot."""
+    fitted = fit_calibration(*joined(fit), present)
+    scores, good = joined(rest)
     curves = {"present": reliability(scores, good), "fitted": reliability(recalibrated(scores, present, fitted), good)}
-    print(f"calibration (slope, intercept) fitted on {len(runs[::2])} runs: ({fitted[0]:.3f}, {fitted[1]:.3f})")
+    print(f"calibration (slope, intercept) fitted on {len(fit)} runs: ({fitted[0]:.3f}, {fitted[1]:.3f})")
     for name, steps in curves.items():
-        print(f"{name} on the other {len(runs[1::2])}: calibration error {calibration_error(steps):.4f}")
+        print(f"{name} on the other {len(rest)}: calibration error {calibration_error(steps):.4f}")
         for step in steps:
             print(f"  confidence {step.confidence:.2f}: good {step.good:.3f} of {step.frames}")
     return curves
 
 
-def print_state(way: str, runs: list[Followed]) -> None:
-    """What the state said, over the second half of what the calibration was fitted on and over all."""
-    for name, some in (("all", runs), ("not fitted on", runs[1::2])):
+def print_state(way: str, runs: list[Followed], rest: list[Followed]) -> None:
+    """What the state said, over all runs and over those that no calibration is fitted on."""
+    for name, some in (("all", runs), ("not fitted on", rest)):
         found = reported(some)
         delays = [delay for delay in found.recovery if delay is not None]
         line = f"{way}, {name}: lost in {found.false_lost:.4f} of visible frames"
@@ -206,11 +213,11 @@ def main() -> None:
         present = (1.0, 0.0) if args.untrained else model_spec(args.model).calibration
         for way in ways:
             print(f"-- {way}")
-            curves = calibrate([*runs[way], *gone[way]], present)
+            curves = calibrate(*halves([*runs[way], *gone[way]], sequences), present)
             figures[f"reliability-{way}"] = partial(reliability_plot, curves, f"{args.model}, {way}: confidence")
     if args.calibration or made:
         for way in ways:
-            print_state(way, [*runs[way], *gone[way]])
+            print_state(way, [*runs[way], *gone[way]], halves([*runs[way], *gone[way]], sequences)[1])
     if args.plots:
         figures["drift"] = partial(drift_plot, {way: drift(runs[way]) for way in ways}, f"{args.model}: box size")
         args.plots.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,8 @@ def reliability_plot(curves: Mapping[str, Sequence[Step]], title: str) -> "Figur
     above.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="Share of frames with IoU above 0.5")
     below.set(yscale="log", xlabel="Confidence", ylabel="Frames")
     above.legend(loc="upper left", fontsize=8, frameon=False)
+    below.yaxis.set_major_formatter("{x:g}")
+    below.yaxis.set_minor_formatter("")
     for axes in (above, below):
         bare(axes, "both")
     figure.suptitle(letters(title), fontsize=10, x=0.02, horizontalalignment="left")
@@ -41,6 +43,7 @@ def drift_plot(rows: Mapping[str, Sequence[tuple[int, float, float, float]]], ti
         axes.plot(frames, middle, marker="o", markersize=3, color=colour, label=letters(name))
         axes.fill_between(frames, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="Frame", ylabel="Side of the box over the true one", yscale="log")
+    axes.yaxis.set_minor_formatter("")
     axes.set_yticks([0.5, 0.7, 1, 1.4, 2], ["0.5", "0.7", "1", "1.4", "2"])
     axes.legend(fontsize=8, frameon=False)
     bare(axes, "y")
