@@ -109,8 +109,11 @@ def test_success_plot_has_a_curve_for_each_clip(tmp_path):
     assert not np.array_equal(cv2.imread(str(tmp_path / "one.png")), cv2.imread(str(tmp_path / "two.png")))
 
 
-def test_strips_of_different_width_are_joined(tmp_path):
-    for name, size in (("a", (40, 600)), ("b", (90, 300))):
+def test_strips_of_all_clips_are_joined(tmp_path):
+    # three frames of one camera, one frame of one, three of two
+    for name, size in (("a", (400, 1500)), ("b", (400, 500)), ("c", (800, 1500))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((*size, 3), 200, np.uint8))
-    joined = join_strips([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "all.png")
-    assert cv2.imread(str(joined)).shape == (20 + 90, 300, 3)
+    joined = cv2.imread(str(join_strips([tmp_path / f"{name}.png" for name in "abc"], tmp_path / "all.png")))
+    assert joined.shape == (200 + 200 + 400, 750, 3)
+    assert joined[300, 600].max() == 0
+    assert joined[300, 200].min() == joined[700, 740].min() == 200

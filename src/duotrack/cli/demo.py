@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from duotrack.tracking.tracker import Tracker
 
 STRIP = 6
+JOINED = 200
+"""Frames in a strip, and the height of one in the strip of all clips."""
 
 
 def demo(
@@ -103,7 +105,7 @@ def overlap(boxes: Sequence[Any], truth: "NDArray[np.float64]") -> "NDArray[np.f
 
 
 def join_strips(strips: Sequence[Path], path: Path) -> Path:
-    """The strips of all clips above one another, as wide as the narrowest."""
+    """The strips of all clips above one another, frames of about one width; short ones are filled up with black."""
     import cv2
     import numpy as np
 
@@ -111,12 +113,15 @@ def join_strips(strips: Sequence[Path], path: Path) -> Path:
     from duotrack.video.pictures import write_png
 
     pictures = [picture for picture, _ in map(read_picture, strips) if picture is not None]
-    width = min(picture.shape[1] for picture in pictures)
     rows = []
     for picture in pictures:
-        height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+        # a clip of both cameras shows one above the other
+        height = JOINED * max(1, round(picture.shape[0] / min(each.shape[0] for each in pictures)))
+        width = max(1, round(picture.shape[1] * height / picture.shape[0]))
         rows.append(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
-    write_png(path, np.asarray(np.concatenate(rows), np.uint8))
+    widest = max(row.shape[1] for row in rows)
+    filled = [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows]
+    write_png(path, np.asarray(np.concatenate(filled), np.uint8))
     return path
 
 

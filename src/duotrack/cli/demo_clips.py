@@ -18,7 +18,7 @@ TITLES = {
     "visible": "a visible camera alone",
     "dropout": "both cameras, rendered; half way the thermal one drops out",
 }
-FRAMES, SEED = 160, 1
+FRAMES, SEED = 160, 15
 """Of the clip that is rendered."""
 
 
@@ -78,7 +78,7 @@ def rendered(frames: int = FRAMES) -> Iterator[Clip]:
         smallest=30.0,
         largest=0.22,
     )
-    order = Order(sequences=1, frames=frames, seed=SEED, wanted=frozenset({"SA", "CM"}))
+    order = Order(sequences=1, frames=frames, seed=SEED, wanted=frozenset({"SA", "CM", "NO"}))
     take = draw_take(0, order, load_pool(canvas=canvas_for(settings)), settings)
     held: dict[int, tuple[Image, Image]] = {}
 
