@@ -65,7 +65,7 @@ def test_settings_arrive():
         lost_after=5,
         lost_below=None,
     )
-    assert tracker.rule == StateRule(uncertain_below=0.3, lost_after=5)
+    assert tracker.rule == StateRule(uncertain_below=0.3, lost_below=0.3, lost_after=5)  # below: the model's own
     assert tracker.geometry == MODELS["ckd-tiny"].geometry
     assert tracker.net.net.elimination == "mce"
     tracker.init(frame(0), frame(1), BOX)

@@ -60,7 +60,7 @@ def track(
         float | None, Option(help="One score below this: uncertain (0.35).", rich_help_panel="State")
     ] = None,
     lost_below: Annotated[
-        float | None, Option(help="--lost-after scores below: lost (0.2).", rich_help_panel="State")
+        float | None, Option(help="--lost-after scores below: lost (0.2; ckd-tiny 0.3).", rich_help_panel="State")
     ] = None,
     lost_after: Annotated[int | None, Option(help="Frames in a row (10; ckd-tiny 6).", rich_help_panel="State")] = None,
     tracking_above: Annotated[

@@ -204,7 +204,7 @@ MODELS: dict[str, ModelSpec] = {
         weights="ckd-tiny.safetensors",
         calibration=(1.864, 0.486),  # fitted on the held-out videos of docs/models/ckd-tiny.md
         redetect=True,
-        state={"lost_after": 6},  # measured on made-up absences, see the model card
+        state={"lost_below": 0.3, "lost_after": 6},  # docs/redetection.md says how to measure them
     ),
     "patrack-base": ModelSpec(
         name="patrack-base",
