@@ -39,30 +39,12 @@ def dropping_pages(path: Path) -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Return what loading has left: freed memory that the allocator keeps, and code of libraries that ran only then.
-
-    Code that nobody changed in memory is the file's own and comes back, page by page, when it is run again. Linux with
-    glibc only; elsewhere nothing happens.
-    """
-    maps = Path("/proc/self/smaps")
-    libc = ctypes.CDLL(None) if maps.exists() else None
+    """Return memory that loading freed and the allocator keeps. Linux with glibc only; elsewhere nothing happens."""
+    libc = ctypes.CDLL(None) if Path("/proc/self/maps").exists() else None
     if libc is None or not hasattr(libc, "malloc_trim"):
         return
     gc.collect()
     libc.malloc_trim(0)
-    code: tuple[int, int] | None = None
-    for line in maps.read_text().splitlines():
-        fields = line.split(maxsplit=5)
-        if not fields[0].endswith(":"):  # the head of a mapping: addresses, permissions, ..., file
-            plain = len(fields) == 6 and fields[5].startswith("/") and fields[1] == "r-xp"
-            code = _addresses(fields[0]) if plain else None
-        elif fields[0] == "Anonymous:" and fields[1] == "0" and code is not None:
-            libc.madvise(ctypes.c_void_p(code[0]), ctypes.c_size_t(code[1] - code[0]), _DONTNEED)
-
-
-def _addresses(text: str) -> tuple[int, int]:
-    first, last = (int(each, 16) for each in text.split("-"))
-    return first, last
 
 
 def _drop(path: Path) -> None:
@@ -71,6 +53,6 @@ def _drop(path: Path) -> None:
     for line in Path("/proc/self/maps").read_text().splitlines():
         fields = line.split(maxsplit=5)
         if len(fields) == 6 and fields[5] == resolved and "w" not in fields[1]:
-            first, last = _addresses(fields[0])
+            first, last = (int(each, 16) for each in fields[0].split("-"))
             # fails only where the mapping has gone meanwhile, which is as good
             libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _DONTNEED)
