@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from duotrack.runtime.openvino_backend import openvino_core
 from duotrack.runtime.torch_backend import PRECISIONS
 
 SHAPES = ((320, 768, 3072), (1024, 1024, 1024), (2048, 2048, 2048))
@@ -115,7 +116,7 @@ def _openvino_product(precision: str, shape: tuple[int, int, int]) -> Product | 
     model = ov.Model([ops.result(node)], [entry], "product")
     hint = "bf16" if precision == "bf16" else "f32"
     options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-    request = ov.Core().compile_model(model, "CPU", options).create_infer_request()
+    request = openvino_core().compile_model(model, "CPU", options).create_infer_request()
     request.set_input_tensor(ov.Tensor(x))
     return lambda: request.infer()
 

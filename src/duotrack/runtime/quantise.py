@@ -12,6 +12,7 @@ from torch import Tensor
 from duotrack.errors import InputError
 from duotrack.runtime.convert import installed, without_telemetry
 from duotrack.runtime.graph_facts import GraphFacts
+from duotrack.runtime.openvino_backend import openvino_core
 
 LEAST = 8
 """Samples that are needed at least for ranges worth having."""
@@ -31,6 +32,8 @@ def quantise(model: Any, about: GraphFacts, samples: Sequence[Sequence[Tensor]])
     if len(samples) < LEAST:
         raise InputError(f"int8 needs at least {LEAST} views of frames to fit ranges to, got {len(samples)}")
     require_nncf()
+    if installed("openvino"):
+        openvino_core()  # before NNCF makes cores of its own
     with without_telemetry(), logging_kept():  # its handler writes to what is standard output at its import
         import nncf
     with without_telemetry(), logging_kept(), _quiet():
