@@ -36,8 +36,8 @@ def openvino_core() -> Any:
     """The one `openvino.Core` of the process, with its CPU device loaded.
 
     While a core lives the main thread's signals use a stack of its own (OpenVINO 2026.4). Cores that end in another
-    order than they began leave a freed one behind, and the next signal, Ctrl-C too, ends the process: so this one stays,
-    and comes first.
+    order than they began leave a freed one behind, and the next signal, Ctrl-C too, ends the process: so this one
+    stays, and comes first.
     """
     core = require_openvino().Core()
     core.get_property("CPU", "FULL_DEVICE_NAME")
