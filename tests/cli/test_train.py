@@ -28,7 +28,7 @@ def test_dry_run_prints_the_resolved_recipe() -> None:
     [
         (["ckd-tyni"], "did you mean 'ckd-tiny'"),
         (["ckd-tiny", "--set", "epoch=3"], "did you mean 'epochs'"),
-        (["ckd-tiny"], "--data"),
+        (["ckd-tiny-quick"], "--data"),
         (["ckd-tiny", "--data", "."], "--out is missing"),
         (["ckd-tiny", "--data", "nowhere", "--out", "run"], "nowhere: no such folder"),
         (["ckd-tiny", "--data", ".", "--out", "run", "--val", "nowhere"], "nowhere: no such folder"),

@@ -185,7 +185,7 @@ class PATrack(nn.Module):
 
 def _swapped(added: Tensor, crossed: bool) -> Tensor:
     """What the two halves of a (2B, N, C) batch get: their own, or each other's."""
-    return added.roll(added.shape[0] // 2, dims=0) if crossed else added
+    return torch.cat(apart(added, 2)[::-1]) if crossed else added  # no `roll`: ONNX has none for an open batch
 
 
 def _fill(pair: Pair, present: Tensor) -> Pair:
