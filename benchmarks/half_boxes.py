@@ -21,7 +21,7 @@ from cpu_table import write_made_weights
 from numpy.typing import NDArray
 
 from duotrack import load_tracker
-from duotrack.cli.demo import CLIP
+from duotrack.cli.demo_clips import RECORDED
 from duotrack.errors import InputError
 from duotrack.files import write_text
 from duotrack.video import open_source
@@ -32,10 +32,13 @@ Boxes = NDArray[np.float64]
 def clip_boxes(backend: str, precision: str, *, frames: int) -> Boxes:
     """(frames, 4) boxes x, y, w, h of the demo's target in pixels, as ckd-tiny follows it."""
     data = files("duotrack").joinpath("demo")
-    first = [float(each) for each in data.joinpath(f"{CLIP}.txt").read_text().split("\n")[0].replace(",", " ").split()]
+    first = [
+        float(each)
+        for each in data.joinpath(f"{RECORDED['thermal']}.txt").read_text().split("\n")[0].replace(",", " ").split()
+    ]
     tracker = load_tracker("ckd-tiny", backend=backend, precision=precision, device="cpu", prepare_for=("aux",))
     found = []
-    with as_file(data.joinpath(f"{CLIP}.mp4")) as clip, open_source(None, clip) as source:
+    with as_file(data.joinpath(f"{RECORDED['thermal']}.mp4")) as clip, open_source(None, clip) as source:
         for pair in source:
             if pair.index >= frames:
                 break
