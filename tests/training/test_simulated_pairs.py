@@ -149,7 +149,8 @@ def test_a_run_of_simulation_alone_trains_and_resumes(photos: Path, tmp_path: Pa
 def test_the_command_line_refuses_in_one_line(tmp_path: Path, options: list[str], words: str) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 20, 3), np.uint8))
     options = [str(tmp_path) if option == "." else option for option in options]
-    done = CliRunner().invoke(app, ["train", "ckd-tiny-quick", "--out", str(tmp_path / "run"), "--device", "cpu", *options])
+    command = ["train", "ckd-tiny-quick", "--out", str(tmp_path / "run"), "--device", "cpu", *options]
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
