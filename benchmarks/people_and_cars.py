@@ -4,10 +4,10 @@
 
 PAIRS is `rgbt_pairs` (pairs.csv, SUBSET/{visible,infrared}/), CROPS `rgbt_object_crops` (crops.zip, index.csv). Each
 sequence is an object that moves with inertia over a background seen by a moving camera, among others of its class, two
-of which cross its way, in front of it or behind. By turns: night in the visible frames, crossover in the thermal
-ones (for a while the object is hardly warmer than what is behind it), a sensor that gives nothing for a while (empty
-files: they cannot be read, and the frame counts as missing). OUT is in the LasHeR layout; `attributes.csv` says what
-each sequence has. Every draw is from the seed.
+of which cross its way, in front of it and behind; in the first frames nothing covers it. By turns: night in the
+visible frames, crossover in the thermal ones (for a while the object is hardly warmer than what is behind it), a
+sensor that gives nothing for a while (empty files: they cannot be read, and the frame counts as missing). OUT is in
+the LasHeR layout; `attributes.csv` says what each sequence has. Every draw is from the seed.
 
 The sets are for research only, so nothing made from them is shipped either.
 """
@@ -15,8 +15,9 @@ The sets are for research only, so nothing made from them is shipped either.
 import argparse
 import csv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -136,19 +137,41 @@ def sizes_of(crop: Image, frames: int, rng: np.random.Generator, side: float) ->
 
 
 def crossing(target: Floats, frame: int, frames: int, rng: np.random.Generator) -> Floats:
-    """The way of another object that meets the target in a frame, from another direction."""
+    """The way of another object that meets the target in a frame, from another direction, and goes on."""
     velocity = target[min(frame + 3, frames - 1)] - target[max(frame - 3, 0)]
     angle = rng.uniform(0.6, 1.4) * np.pi
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    speed = max(float(np.linalg.norm(velocity)) / 6, 1.0)
+    speed = max(float(np.linalg.norm(velocity)) / 6, rng.uniform(2.0, 3.5))
     heading = turn @ (velocity / max(float(np.linalg.norm(velocity)), 1e-6)) * speed
     own = wander(frames, rng, 0.25, 0.9)
-    steps = (np.arange(frames) - frame)[:, None] * heading
-    # it slows down away from the meeting, and so stays in view
-    reach = 110.0
-    far = np.linalg.norm(steps, axis=1, keepdims=True)
-    steps = steps / np.maximum(far, 1e-6) * reach * np.tanh(far / reach)
-    return np.asarray(target[frame] + steps + own - own[frame])
+    return np.asarray(target[frame] + (np.arange(frames) - frame)[:, None] * heading + own - own[frame])
+
+
+def stray(frames: int, rng: np.random.Generator) -> Floats:
+    """The way of an object that is only about."""
+    return rng.uniform(0, 1, 2) * CANVAS + wander(frames, rng, 1.2, 0.95)
+
+
+def covered(box: Floats, other: Floats) -> float:
+    """The share of a box x, y, w, h that another takes."""
+    low = np.maximum(box[:2], other[:2])
+    high = np.minimum(box[:2] + box[2:], other[:2] + other[2:])
+    return float(np.prod(np.maximum(high - low, 0)) / (box[2] * box[3]))
+
+
+def clear_way(
+    draw: Callable[[], Floats], target: Floats, sizes: tuple[Floats, Floats], start: int = 12, tries: int = 200
+) -> Floats:
+    """A drawn way that leaves the target free in the first frames, in which a person would mark it."""
+    for _ in range(tries):
+        way = draw()
+        mine, other = (
+            np.concatenate([place[:start] - size[:start] / 2, size[:start]], axis=1)
+            for place, size in zip((target, way), sizes, strict=True)
+        )
+        if max(covered(*pair) for pair in zip(mine, other, strict=True)) == 0:
+            return way
+    raise SystemExit("no way that leaves the target free at the start was found; take another --seed")
 
 
 def darken(frame: Image, rng: np.random.Generator, gain: float) -> Image:
@@ -169,15 +192,17 @@ def render(scene: Scene, background: Pair, crops: Sequence[Pair], frames: int, o
     padded = np.pad(target, ((2, 2), (0, 0)), mode="edge")
     target = np.stack([np.convolve(padded[:, k], kernel, mode="valid") for k in range(2)], axis=1)
     meetings = [int(np.clip(m * frames + rng.integers(-6, 7), 0, frames - 1)) for m in (0.3, 0.7)]
-    ways = [target, *(crossing(target, m, frames, rng) for m in meetings)]
-    while len(ways) < len(crops):
-        ways.append(rng.uniform(0, 1, 2) * CANVAS + wander(frames, rng, 1.2, 0.95))
     sides = [SIDE * rng.uniform(0.85, 1.25)]
-    sides += [sides[0] * rng.uniform(0.9, 1.1) for _ in ways[1:]]
-    boxes = [
-        boxes_of(way, sizes_of(crop[0], frames, rng, side), camera)
-        for way, crop, side in zip(ways, crops, sides, strict=True)
-    ]
+    sides += [sides[0] * rng.uniform(0.9, 1.1) for _ in crops[1:]]
+    sizes = [sizes_of(crop[0], frames, rng, side) for crop, side in zip(crops, sides, strict=True)]
+    ways = [target]
+    for size in sizes[1:]:
+        if len(ways) <= len(meetings):
+            draw = partial(crossing, target, meetings[len(ways) - 1], frames, rng)
+        else:
+            draw = partial(stray, frames, rng)
+        ways.append(clear_way(draw, target, (sizes[0], size)))
+    boxes = [boxes_of(way, size, camera) for way, size in zip(ways, sizes, strict=True)]
     # one of those that cross is in front of the target, the other behind it
     order = [*range(len(ways) - 1, 2, -1), 2, 0, 1]
     # some pairs were taken at night and need no more darkness

@@ -48,6 +48,8 @@ class Draft:
 
     def like(self, sprite: Sprite) -> Sprite:
         """Another object of the same class and manner."""
+        if not any(sprite is each for each in (*self.pool.cutouts[sprite.kind], *self.pool.shapes[sprite.kind])):
+            return self.region() or sprite
         drawn = self.pool.shapes[sprite.kind]
         choice = self.pool.cutouts[sprite.kind]
         if not choice or any(sprite is each for each in drawn):
