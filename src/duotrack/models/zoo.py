@@ -29,7 +29,8 @@ class Geometry:
 
     A crop's side is `factor` times the square root of the box area; it is resized to `size` pixels. `rim`: share of its
     contrast that a template keeps outside of the target's box, so that the network knows the box's shape; 1 leaves it
-    as it is (ours: nothing else tells a network where in its template the target ends).
+    as it is (ours: nothing else tells a network where in its template the target ends). `window`: the power of the Hann
+    window that weights the score map; 1 as published, less trusts nearness less, 0 not at all.
     """
 
     template_size: int
@@ -38,6 +39,7 @@ class Geometry:
     search_factor: float = 4.0
     stride: int = 16
     rim: float = 1.0
+    window: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class _Sizes(BaseModel):
     search_factor: _Factor
     stride: Annotated[int, Field(ge=1, le=64)]
     rim: Annotated[float, Field(ge=0, le=1)] = 1.0
+    window: Annotated[float, Field(ge=0, le=4)] = 1.0
 
 
 class GraphFacts(BaseModel):

@@ -206,7 +206,7 @@ class Tracker:
         """The best cell of each sample's maps under this tracker's window, or `near` False under none."""
         height, width = maps.score_map.shape[-2:]
         if self._window is None or self._window.shape != (height, width):
-            self._window = hann_window(height, width).to(maps.score_map.device)
+            self._window = (hann_window(height, width) ** self.geometry.window).to(maps.score_map.device)
         peaks = find_peaks(maps, self._window if near else torch.ones_like(self._window))
         if self.templates is None or not self.templates.reuse_crop:
             return peaks
