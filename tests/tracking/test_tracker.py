@@ -1,12 +1,14 @@
 """The online tracker with a scripted network: where it looks, what it maps back, what it says, what it refuses."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from duotrack.errors import InputError
+from duotrack.models.outputs import HeadMaps
 from duotrack.models.zoo import MODELS
 from duotrack.thermal16 import Thermal16Scaler
 from duotrack.tracking.crop import crop_square
@@ -324,3 +326,21 @@ def test_a_windowed_score_counts_how_far_off_the_cell_is():
     hann = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, 5) / 5))
     assert scores == pytest.approx([0.8, 0.8 * hann[2] * hann[3]], abs=1e-6)
     assert MODELS["patrack-base"].windowed_score
+
+
+@pytest.mark.parametrize(("power", "row"), [(1.0, 2), (0.5, 2), (0.0, 0)])
+def test_the_window_has_a_power(power: float, row: int):
+    """A peak of 0.8 in a corner against 0.6 in the middle: how much nearness counts is the geometry's."""
+    t = Tracker(ScriptedNet(), geometry=replace(GEOMETRY, window=power))  # type: ignore[arg-type]
+    score = torch.zeros(1, 1, 4, 4)
+    score[0, 0, 0, 0], score[0, 0, 2, 2] = 0.8, 0.6
+    flat = torch.full((1, 2, 4, 4), 0.25)
+    [peak] = t.peaks(HeadMaps(score_map=score, size_map=flat, offset_map=0 * flat))
+    assert round(float(peak.box[1]) * 4) == row
+    hann = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, 5) / 5))
+    weight = (hann[row] * hann[row]) ** power
+    assert peak.windowed == pytest.approx(peak.score * weight, abs=1e-6)
+
+
+def test_published_models_keep_the_whole_window():
+    assert {spec.geometry.window for name, spec in MODELS.items() if name != "ckd-tiny"} == {1.0}
