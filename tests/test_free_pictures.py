@@ -8,11 +8,13 @@ import struct
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 import numpy as np
 import pytest
+
+from duotrack.datasets.simulation.classes import kind_of
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow comes with the extra [eval]")
 
@@ -165,10 +167,115 @@ def test_a_whole_run_from_packages_at_hand(script: ModuleType, tmp_path: Path, m
         "package/photos/street.png",  # and not again.webp, which looks the same
         "wheel/tree.png",
     ]
-    assert {row["licence"] for row in rows} == {"CC0", "MIT"}
+    assert {(row["licence"], row["stated"]) for row in rows} == {("CC0", "package"), ("MIT", "package")}
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.suffix in (".jpg", ".png"))
     assert written == sorted(row["file"] for row in rows)
     assert not list(tmp_path.rglob("outside.png"))
+
+
+COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: thing
+
+Files: *
+Copyright: 2000 Everybody
+License: GPL-2+
+
+Files: images/*.svg images/cat?.jpg
+       images/dog.jpg
+Copyright: 2001, Ann <a@example.org>
+           2002, Bob
+License: CC-BY-3.0
+Comment: https://example.org
+
+Files: images/cat7.jpg
+Copyright: Eve
+License: public-domain
+ No terms.
+ .
+ None at all.
+
+Files: 16.04/same.jpg
+Copyright: Ann
+License: CC0-1.0
+
+Files: 20.04/same.jpg
+Copyright: Ann
+License: CC-BY-4.0
+
+License: CC-BY-3.0
+ Long text.
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("images/dog.webp", ("CC-BY-3.0", "2001, Ann <a@example.org>; 2002, Bob")),
+        ("images/cat1.webp", ("CC-BY-3.0", "2001, Ann <a@example.org>; 2002, Bob")),
+        ("images/cat7.webp", ("public-domain", "Eve")),  # the last that fits
+        ("elsewhere/dog.png", ("CC-BY-3.0", "2001, Ann <a@example.org>; 2002, Bob")),  # moved
+        ("same.jpg", None),  # which of the two?
+        ("16.04/same.jpg", ("CC0-1.0", "Ann")),
+        ("images/bird.png", None),  # only the package's terms
+        ("deep/images/cat1.png", None),
+    ],
+)
+def test_what_is_stated_of_a_file(script: ModuleType, path: str, found: tuple[str, str] | None) -> None:
+    terms = script.stated(path, script.terms_of(COPYRIGHT))
+    assert (terms and (terms.licence, terms.holder)) == found
+
+
+def test_free_text_says_nothing_of_files(script: ModuleType) -> None:
+    assert script.terms_of("This package was debianized by ...\n\nFiles: a.png\nLicense: none\n") == []
+    assert script.terms_of("") == []
+
+
+def test_a_second_run_adds_to_the_sources(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    names = {"one": "Costumes/Animals/rex.png", "two": "img/tree.png"}
+    for number, (name, path) in enumerate(names.items()):
+        (tmp_path / "cache" / "debian" / f"{name}-1.0").mkdir(parents=True)
+        with tarfile.open(tmp_path / "cache" / "debian" / f"{name}-1.0" / "it.tgz", "w:gz") as archive:
+            picture = coded(disc(200 + 20 * number, 60 + 10 * number))
+            copyright = f"Format: x\n\nFiles: {path}\nCopyright: Ann\nLicense: CC0-1.0\n".encode()
+            for member, content in (
+                (f"usr/share/{name}/{path}", picture),
+                (f"usr/share/doc/{name}/copyright", copyright if name == "one" else b"free"),
+            ):
+                entry = tarfile.TarInfo(member)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    common = {
+        "registry": "debian",
+        "version": "1.0",
+        "licence": "GPL-2+",
+        "picks": [{"folder": "cutouts", "take": "."}],
+    }
+    sources = [
+        {"name": "one", "root": "share/one/", "kinds": {"animals": "/Animals/"}, **common},
+        {"name": "two", **common},
+    ]
+    monkeypatch.setattr(script.Path, "read_text", lambda self, **_: json.dumps(sources))
+
+    def rows(*only: str) -> dict[str, tuple[str, ...]]:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(out), "--cache", str(tmp_path / "cache"), "--only", *only])
+        script.main()
+        with open(out / "sources.csv", newline="", encoding="utf-8") as file:
+            return {
+                row["package"]: tuple(row[key] for key in ("file", "licence", "holder", "stated"))
+                for row in csv.DictReader(file)
+            }
+
+    first = rows("one")
+    assert first["debian:one"][0].startswith("cutouts/animals/one_rex_")
+    assert first["debian:one"][1:] == ("CC0-1.0", "Ann", "file")
+    old = (out / "sources.csv").read_bytes().replace(b"Ann", b"Somebody")
+    (out / "sources.csv").write_bytes(old)
+    both = rows("two")
+    assert both["debian:one"][1:] == ("CC0-1.0", "Somebody", "file")  # kept as it was
+    assert both["debian:two"][1:] == ("GPL-2+", "", "package")
+    assert rows("one", "two") == {**both, **first}  # replaced, not doubled
+    assert len((out / "sources.csv").read_bytes().splitlines()) == 3
 
 
 def test_what_is_not_listed_is_refused(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -185,3 +292,5 @@ def test_the_list_says_where_and_on_which_terms() -> None:
         assert source["licence"]
         assert source["name"].removesuffix("-20.04").removesuffix("-16.04") in table
         assert "NC" not in source["licence"]
+        for kind in source.get("kinds", {}):  # folders that the simulation takes for a class
+            assert kind_of(PurePath(kind, "1.png")) != "thing" or kind == "things"

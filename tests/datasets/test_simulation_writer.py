@@ -130,6 +130,28 @@ def test_the_table_of_attributes(drawn: Pool, tmp_path: Path) -> None:
     } == found
 
 
+def test_the_tables_hold_the_sequences_of_every_run(
+    drawn: Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = write_sequences(tmp_path, Order(sequences=2, frames=8, dropouts=0.4), drawn, SCENES)
+    (tmp_path / ".sim0_00007-partial").mkdir()
+    (tmp_path / ".sim0_00007-partial" / writer.RECORD).write_text("{}")
+    for name, content in (("torn", "{"), ("other", "[1]"), ("odd", '{"attributes": [], "available": [[1], [1, 0]]}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / writer.RECORD).write_text(content)
+    found |= write_sequences(tmp_path, Order(sequences=1, frames=6, seed=9), drawn, SCENES)
+    again = write_sequences(tmp_path, Order(sequences=1, frames=8, dropouts=0.4), drawn, SCENES)
+    assert set(again) < set(found) == {"sim0_00000", "sim0_00001", "sim9_00000"}
+    table = json.loads((tmp_path / writer.TABLE).read_text())["sequences"]
+    assert {name: frozenset(key for key, names in table.items() if name in names) for name in found} == found
+    sequences = open_lasher(tmp_path, names=sorted(found))
+    masked = open_masked(tmp_path / writer.MASKS).sequences(sequences)
+    assert [int((~sequence.mask).any(axis=1).sum()) for sequence in masked] == [3, 3, 0]
+    for name in ("torn", "other", "odd"):
+        assert f"{name}/{writer.RECORD} cannot be read" in caplog.text
+    assert "partial" not in caplog.text
+
+
 def test_jpeg_quality_counts(drawn: Pool, tmp_path: Path) -> None:
     sizes = []
     for quality in (30, 95):
@@ -149,6 +171,11 @@ def test_jpeg_quality_counts(drawn: Pool, tmp_path: Path) -> None:
         ({"quality": 0}, "quality in 1 to 100"),
         ({"seed": -1}, "not negative"),
         ({"wanted": frozenset({"TX"})}, "'TX' is not known"),
+        ({"wanted": frozenset({"NO", "TO"})}, "NO and TO"),
+        ({"wanted": frozenset({"PO", "SA", "NO"})}, "NO and PO"),
+        ({"wanted": frozenset({"LI", "TC"})}, "LI and TC"),
+        ({"wanted": frozenset({"LI", "HI"})}, "HI and LI"),
+        ({"wanted": frozenset({"AIV"})}, "5 frames have no attribute AIV"),
     ],
 )
 def test_bad_orders(changes: dict, words: str) -> None:
@@ -157,7 +184,42 @@ def test_bad_orders(changes: dict, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "changes"),
+    [
+        ("LI", {"night": 0}),
+        ("HI", {"light": 0}),
+        ("AIV", {"light": 0}),
+        ("MB", {"blur": 0}),
+        ("MB", {"camera": 0}),
+        ("SA", {"distractors": 0}),
+        ("CM", {"camera": 0}),
+        ("FL", {"freezes": 0}),
+    ],
+)
+def test_a_share_of_0_without_which_there_is_no_such_attribute(drawn: Pool, wanted: str, changes: dict) -> None:
+    order = Order(sequences=1, frames=40, wanted=frozenset({wanted}))
+    settings = Scenes(width=96, height=80, **changes)
+    (key,) = changes
+    with pytest.raises(InputError, match=f"{wanted} where {key} is 0"):
+        draw_take(0, order, drawn, settings)
+    lossy = Order(sequences=1, frames=40, wanted=frozenset({"FL"}), dropouts=0.5)
+    assert "FL" in draw_take(0, lossy, drawn, Scenes(width=96, height=80, freezes=0)).attributes
+
+
+def test_what_is_given_goes_before_what_attributes_would_have(drawn: Pool, tmp_path: Path) -> None:
+    order = Order(sequences=1, frames=40, wanted=frozenset({"FL", "CM"}))
+    write_sequences(tmp_path, order, drawn, Scenes(width=96, height=80, freezes=0.9))
+    scenes = json.loads((tmp_path / "sim0_00000" / writer.RECORD).read_text())["made"]["scenes"]
+    assert (scenes["freezes"], scenes["camera"]) == (0.9, 1)
+    assert (Scenes().freezes, Scenes().camera) == (0.03, 0.7)
+
+
 def test_impossible_orders_end(drawn: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "TRIES", 4)
-    with pytest.raises(InputError, match="none of 4 scenes of 5 frames has the attributes NO, TO"):
-        draw_take(0, Order(sequences=1, frames=5, wanted=frozenset({"NO", "TO"})), drawn, SCENES)
+    settings = Scenes(width=96, height=80, smallest=60, largest=1)
+    words = (
+        "none of 4 scenes of 5 frames has the attributes LR; ask for less, or for more frames, or leave out largest=1"
+    )
+    with pytest.raises(InputError, match=words):
+        draw_take(0, Order(sequences=1, frames=5, wanted=frozenset({"LR"})), drawn, settings)

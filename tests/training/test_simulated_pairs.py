@@ -144,6 +144,12 @@ def test_a_run_of_simulation_alone_trains_and_resumes(photos: Path, tmp_path: Pa
         (["--photos", "nowhere", "--set", "data.simulation.ratio=1"], "no such folder"),
         (["--set", "data.simulation.scenes.nite=1"], "nite"),
         (["--cutouts", ".", "--stills", "."], "simulation, which is off"),
+        (["--set", "data.simulation.ratio=.inf"], "data.simulation.ratio: Input should be a finite number"),
+        (["--set", "data.simulation.ratio=1e9"], "data.simulation.ratio: Input should be less than or equal to 1000"),
+        (["--set", "data.simulation.max_gap=100000000"], "data.simulation.max_gap: Input should be less than"),
+        (["--set", "data.simulation.scenes.smallest=.inf"], "smallest: Input should be a finite number"),
+        (["--set", "data.simulation.scenes.smallest=300"], "frame's shorter side, 256 pixels"),
+        (["--stills", ".", "--set", "data.stills_ratio=.inf"], "data.stills_ratio: Input should be a finite number"),
     ],
 )
 def test_the_command_line_refuses_in_one_line(tmp_path: Path, options: list[str], words: str) -> None:
@@ -151,6 +157,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, options: list[str]
     options = [str(tmp_path) if option == "." else option for option in options]
     command = ["train", "ckd-tiny-quick", "--out", str(tmp_path / "run"), "--device", "cpu", *options]
     done = CliRunner().invoke(app, command)
+    assert not (tmp_path / "run").exists()
     assert done.exit_code == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -51,7 +51,11 @@ class DataSettings(Settings):
         description="n: without --val, every n-th sequence of each --data folder is held out instead of trained on",
     )
     stills_ratio: float = Field(
-        default=1.0, gt=0, description="pairs from --stills for each pair from one --data folder"
+        default=1.0,
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="pairs from --stills for each pair from one --data folder",
     )
     simulation: Simulation = Field(default_factory=Simulation, description="rendered pairs as one more source")
     sampling: Sampling = Field(default_factory=Sampling, description="which two frames make a pair")

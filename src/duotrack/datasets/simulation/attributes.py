@@ -12,6 +12,7 @@ from duotrack.datasets.simulation.motion import STEP, Path
 from duotrack.datasets.simulation.render import LEAST_SHOWN, Truth
 from duotrack.datasets.simulation.scene import Scene
 from duotrack.datasets.simulation.settings import Scenes
+from duotrack.errors import InputError, nearest
 
 MEANINGS = {
     "NO": "nothing hides the target",
@@ -52,10 +53,66 @@ _FORCED: dict[str, dict[str, float]] = {
 }
 
 
-def forced(settings: Scenes, wanted: frozenset[str]) -> Scenes:
-    """The settings with which scenes are likely to have the attributes `wanted`."""
-    changes = {key: value for name in sorted(wanted) for key, value in _FORCED.get(name, {}).items()}
-    return settings.model_copy(update=changes)
+_EXCLUSIVE = {
+    ("NO", "PO"): "nothing hides the target, and something does",
+    ("NO", "TO"): "nothing hides the target, and something does",
+    ("HI", "LI"): "the visible picture is overexposed, and dark",
+    ("LI", "TC"): "neither camera would show the target",
+}
+_NEEDS = {
+    "LI": ("night",),
+    "HI": ("light",),
+    "AIV": ("light",),
+    "MB": ("blur", "camera"),
+    "SA": ("distractors",),
+    "CM": ("camera",),
+    "FL": ("freezes",),
+}
+"""Shares without which no scene has an attribute."""
+SECOND = 30
+"""Frames."""
+
+
+def check_wanted(wanted: frozenset[str], frames: int) -> None:
+    """Refuse attributes that no sequence of so many frames has together.
+
+    Raises:
+        InputError: an attribute that is not known, two that exclude one another, or one that takes longer.
+    """
+    strange = sorted(wanted - set(MEANINGS))
+    if strange:
+        raise InputError(f"attribute {strange[0]!r} is not known{nearest(strange[0], list(MEANINGS))}")
+    for pair, why in _EXCLUSIVE.items():
+        if wanted.issuperset(pair):
+            raise InputError(f"no sequence has the attributes {' and '.join(pair)}: {why}; ask for one of them")
+    if "AIV" in wanted and frames <= SECOND:
+        raise InputError(f"{frames} frames have no attribute AIV: light changes over {SECOND} frames; ask for more")
+
+
+def forced(settings: Scenes, wanted: frozenset[str], *, lossy: bool = False) -> Scenes:
+    """The settings with which scenes are likely to have the attributes `wanted`; what was given explicitly stays.
+
+    Raises:
+        InputError: a share is given as 0 without which an attribute cannot be; frozen frames count as such unless
+            `lossy`, where frames are lost as well.
+    """
+    for name in sorted(wanted - ({"FL"} if lossy else set())):
+        for key in _NEEDS.get(name, ()):
+            if getattr(settings, key) == 0:
+                raise InputError(f"no sequence has the attribute {name} where {key} is 0; leave {key} out, or {name}")
+    return settings.model_copy(
+        update={key: value for key, value in _changes(wanted).items() if key not in settings.model_fields_set}
+    )
+
+
+def against(settings: Scenes, wanted: frozenset[str]) -> list[str]:
+    """What is set otherwise than the attributes `wanted` would have it, as `key=value`."""
+    held = {key: (getattr(settings, key), value) for key, value in _changes(wanted).items()}
+    return [f"{key}={have:g}" for key, (have, want) in held.items() if have != want]
+
+
+def _changes(wanted: frozenset[str]) -> dict[str, float]:
+    return {key: value for name in sorted(wanted) for key, value in _FORCED.get(name, {}).items()}
 
 
 def pushed(scene: Scene, wanted: frozenset[str]) -> Scene:
@@ -97,7 +154,7 @@ def attributes_of(
             for before, after in pairwise(cameras)
         ]
     )
-    light, late = path[:, 6], 30
+    light, late = path[:, 6], SECOND
     contrast = np.clip(path[:, 7], 0, 1) * abs(scene.excess) * sensors.heat_gain
     brightest = float(sensors.gain.mean()) * float(np.exp(light.max()))
     holds = {

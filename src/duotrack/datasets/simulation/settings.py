@@ -1,17 +1,20 @@
 """What simulated scenes hold, and how often."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 
 class Scenes(BaseModel):
     """Frames, and the shares of scenes with each difficulty."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     width: int = Field(default=320, ge=64, le=2048, description="Columns of a rendered frame.")
     height: int = Field(default=256, ge=64, le=2048, description="Rows of a rendered frame.")
     smallest: float = Field(
-        default=5.0, ge=3, description="Smallest target, in pixels: the square root of its box's area."
+        default=5.0,
+        ge=3,
+        description="Smallest target, in pixels: the square root of its box's area; the frame's shorter side at most.",
     )
     largest: float = Field(
         default=0.5, gt=0, le=1, description="Largest target, of the frame's shorter side; sizes are log-uniform."
@@ -62,18 +65,35 @@ class Scenes(BaseModel):
     )
     freezes: float = Field(default=0.03, ge=0, le=1, description="Share of frames in a frozen stretch of one camera.")
     misalignment: float = Field(
-        default=0.7, ge=0, description="Pixels that the thermal camera is off, as a standard deviation; at 320 columns."
+        default=0.7,
+        ge=0,
+        le=50,
+        description="Pixels that the thermal camera is off, as a standard deviation; at 320 columns.",
     )
+
+    @field_validator("smallest")
+    @classmethod
+    def _fits(cls, smallest: float, info: ValidationInfo) -> float:
+        sides = [info.data[name] for name in ("width", "height") if name in info.data]
+        if sides and smallest > min(sides):
+            raise PydanticCustomError(
+                "larger_than_the_frame",
+                "Input should be at most the frame's shorter side, {side} pixels",
+                {"side": min(sides)},
+            )
+        return smallest
 
 
 class Simulation(BaseModel):
     """Simulated pairs as a source of training; pictures come from --photos and --cutouts, else all is drawn."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    ratio: float = Field(default=0.0, ge=0, description="pairs simulated for each pair from one --data folder; 0 = off")
+    ratio: float = Field(
+        default=0.0, ge=0, le=1000, description="pairs simulated for each pair from one --data folder; 0 = off"
+    )
     max_gap: int = Field(
-        default=120, ge=1, description="frames, 30 a second, from the template to the search frame at most"
+        default=120, ge=1, le=10_000, description="frames, 30 a second, from the template to the search frame at most"
     )
     dropouts: float = Field(default=0.0, ge=0, le=1, description="share of simulated pairs that lack one modality")
     memory: int = Field(

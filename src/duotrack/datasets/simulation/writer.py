@@ -1,8 +1,9 @@
 """Whole simulated sequences, written in LasHeR's layout."""
 
 import json
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,14 +17,16 @@ from duotrack.datasets.dropouts import draw_mask
 from duotrack.datasets.missing import Mask, write_masks
 from duotrack.datasets.patterns import PATTERNS
 from duotrack.datasets.simulation.assets import VERSION, Pool
-from duotrack.datasets.simulation.attributes import MEANINGS, attributes_of, forced, pushed
+from duotrack.datasets.simulation.attributes import MEANINGS, against, attributes_of, check_wanted, forced, pushed
 from duotrack.datasets.simulation.draw import draw_scene
 from duotrack.datasets.simulation.render import Truth, thermal_frame, truth, visible_frame
 from duotrack.datasets.simulation.scene import Scene
 from duotrack.datasets.simulation.settings import Scenes
-from duotrack.errors import InputError, nearest
+from duotrack.errors import InputError
 from duotrack.files import write_text
 from duotrack.frames import Image
+
+log = logging.getLogger(__name__)
 
 RECORD = "simulation.json"
 """In each sequence: how it was made, its attributes, and what is true of each frame beside the box."""
@@ -51,14 +54,12 @@ class Order:
     quality: int = 92
 
     def __post_init__(self) -> None:
-        strange = sorted(self.wanted - set(MEANINGS))
-        if strange:
-            raise InputError(f"attribute {strange[0]!r} is not known{nearest(strange[0], list(MEANINGS))}")
         if self.sequences < 1 or self.frames < 2:
             raise InputError(f"{self.sequences} sequences of {self.frames} frames: at least 1 of 2 frames")
         if not 0 <= self.dropouts < 1 or not 1 <= self.quality <= 100 or self.seed < 0:
             got = f"dropouts {self.dropouts:g}, quality {self.quality}, seed {self.seed}"
             raise InputError(f"{got}: dropouts lie in [0, 1), quality in 1 to 100, a seed is not negative")
+        check_wanted(self.wanted, self.frames)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,8 @@ def write_sequences(
 ) -> dict[str, frozenset[str]]:
     """Render into `<out>/sim<seed>_<number>/`; sequences that are there already are kept.
 
-    Beside them lie `attributes.json` and, with dropouts, masks for evaluation. Lost pictures are black.
+    Beside them lie `attributes.json` and, with dropouts, masks for evaluation: of every sequence in the folder, of
+    whatever run. Lost pictures are black.
 
     Args:
         out: a folder; a run that was interrupted goes on where it stopped.
@@ -98,6 +100,7 @@ def write_sequences(
         InputError: `out` holds sequences made otherwise, or no scene has the wanted attributes.
     """
     out = Path(out)
+    settings = forced(settings, order.wanted, lossy=order.dropouts > 0)
     names = [f"sim{order.seed}_{index:05d}" for index in range(order.sequences)]
     made = json.loads(
         json.dumps(
@@ -121,11 +124,38 @@ def write_sequences(
 
     with ThreadPoolExecutor(max(1, workers)) as threads:
         records = dict(zip(names, threads.map(one, range(order.sequences)), strict=True))
-    table = {each: [name for name in names if each in records[name]["attributes"]] for each in MEANINGS}
-    write_text(out / TABLE, json.dumps({"meanings": MEANINGS, "sequences": table}, indent=1) + "\n")
-    if order.dropouts:
-        write_masks(out / MASKS, {name: np.array(record["available"], np.bool_) for name, record in records.items()})
+    _write_tables(out, {**_others(out, records), **records}, masked=order.dropouts > 0)
     return {name: frozenset(record["attributes"]) for name, record in records.items()}
+
+
+def _others(out: Path, known: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The records of the folder's other sequences: of another seed, or of a run that asked for more."""
+    found = {}
+    for path in out.glob(f"*/{RECORD}"):
+        name = path.parent.name
+        if name in known or name.startswith("."):  # a sequence that is not whole
+            continue
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            mask = np.array(record["available"])
+            whole = isinstance(record["attributes"], list) and mask.ndim == 2 and mask.shape[1] == 2
+        except (OSError, ValueError, KeyError, TypeError):
+            whole = False
+        if whole:
+            found[name] = record
+        else:
+            log.warning("%s cannot be read; its sequence is left out of the tables of %s", path, out)
+    return found
+
+
+def _write_tables(out: Path, records: dict[str, dict[str, Any]], *, masked: bool) -> None:
+    """Which sequence has which attribute; the masks of all where one has losses, or where they are asked for."""
+    records = dict(sorted(records.items()))
+    table = {each: [name for name in records if each in records[name]["attributes"]] for each in MEANINGS}
+    write_text(out / TABLE, json.dumps({"meanings": MEANINGS, "sequences": table}, indent=1) + "\n")
+    masks = {name: np.array(record["available"], np.bool_) for name, record in records.items()}
+    if masked or not all(mask.all() for mask in masks.values()):
+        write_masks(out / MASKS, masks)
 
 
 def draw_take(index: int, order: Order, pool: Pool, settings: Scenes) -> Take:
@@ -134,7 +164,7 @@ def draw_take(index: int, order: Order, pool: Pool, settings: Scenes) -> Take:
     Raises:
         InputError: none of `TRIES` scenes is so.
     """
-    settings = forced(settings, order.wanted)
+    settings = forced(settings, order.wanted, lossy=order.dropouts > 0)
     for attempt in range(TRIES):
         rng = _rng(order.seed, index, 0, attempt)
         scene = pushed(draw_scene(rng, pool, settings, order.frames), order.wanted)
@@ -152,7 +182,10 @@ def draw_take(index: int, order: Order, pool: Pool, settings: Scenes) -> Take:
         if begins and there >= PRESENT and order.wanted <= found:
             return Take(scene, truths, shown, mask, found)
     what = f"the attributes {', '.join(sorted(order.wanted))}" if order.wanted else "its target in view"
-    raise InputError(f"none of {TRIES} scenes of {order.frames} frames has {what}; ask for less, or for more frames")
+    kept = "".join(f", or leave out {each}" for each in against(settings, order.wanted))
+    raise InputError(
+        f"none of {TRIES} scenes of {order.frames} frames has {what}; ask for less, or for more frames{kept}"
+    )
 
 
 def frames_of(take: Take, index: int, number: int, seed: int) -> tuple[Image, Image]:
