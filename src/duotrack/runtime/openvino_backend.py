@@ -65,6 +65,8 @@ class OpenVINOSession:
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
+            # with one thread OpenVINO pins its caller, and so several processes all to the same core
+            "ENABLE_CPU_PINNING": False,
         }
         self._requests: dict[tuple[str, int], Any] = {}
 
