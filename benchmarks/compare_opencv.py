@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable
@@ -78,15 +79,26 @@ def ask_opencv(python: str, job: dict[str, Any]) -> dict[str, Any]:
     script = Path(__file__).with_name("opencv_trackers.py")
     done = subprocess.run([python, str(script)], input=json.dumps(job), capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{python} {script.name}: {done.stderr.strip().splitlines()[-1]}")
+        last = (done.stderr.strip().splitlines() or [f"ended with status {done.returncode} and said nothing"])[-1]
+        raise SystemExit(f"{python} {script.name}: {last}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
 def opencv_rows(
-    sequences: Iterable[Sequence], *, python: str, trackers: Iterable[str], cache: Path, workers: int, threads: int
+    sequences: Iterable[Sequence],
+    *,
+    python: str | None,
+    trackers: Iterable[str],
+    cache: Path,
+    workers: int,
+    threads: int,
 ) -> dict[str, list[Run]]:
-    """Each of OpenCV's trackers on each modality; every answer is in the cache before the next is waited for."""
+    """Each of OpenCV's trackers on each modality; every answer is in the cache before the next is waited for.
+
+    Raises:
+        SystemExit: the cache lacks answers and `python` is not there to give them; nothing was started.
+    """
     known: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
     jobs = [
         (f"{tracker.upper()}, {modality}", sequence, job_of(sequence, modality, tracker, threads))
@@ -96,8 +108,14 @@ def opencv_rows(
         if side(sequence, modality) is not None
     ]
     missing = {key_of(job): job for *_, job in jobs if key_of(job) not in known}
+    if missing and (python is None or shutil.which(python) is None):
+        given = "no --opencv" if python is None else f"no program {python}"
+        raise SystemExit(
+            f"{len(missing)} of {len(jobs)} answers of OpenCV are not in {cache}, and there is {given}; give --opencv "
+            "PYTHON of an environment with opencv-contrib-python-headless, or --cache of a run that had them"
+        )
     with ThreadPoolExecutor(workers) as pool:
-        waiting = {pool.submit(ask_opencv, python, job): key for key, job in missing.items()}
+        waiting = {pool.submit(ask_opencv, python or "", job): key for key, job in missing.items()}
         for number, answer in enumerate(as_completed(waiting), 1):
             known[waiting[answer]] = answer.result()
             write_text(cache, json.dumps(known))
@@ -181,7 +199,7 @@ def main() -> None:
     sequences = open_lasher(args.root)
     rows = opencv_rows(
         sequences,
-        python=args.opencv or "opencv-python-not-given",
+        python=args.opencv,
         trackers=args.trackers,
         cache=args.cache,
         workers=args.workers,

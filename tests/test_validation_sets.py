@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,6 +15,7 @@ import pytest
 
 from duotrack.datasets.layouts import open_lasher
 from duotrack.evaluation.success import success_curve
+from sequences import write_sequence
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -136,7 +136,7 @@ def test_a_folder_that_holds_something_is_refused(pictures: Path, made: Path) ->
     assert "not empty" in done.stderr
 
 
-def test_opencv_is_asked_once_for_each_sequence(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opencv_is_asked_once_for_each_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = loaded("compare_opencv")
     asked = []
 
@@ -145,9 +145,11 @@ def test_opencv_is_asked_once_for_each_sequence(made: Path, tmp_path: Path, monk
         return {"boxes": [job["box"]] * (len(job["frames"]) - 1), "seconds": 2.0, "opencv": "0"}
 
     monkeypatch.setattr(script, "ask_opencv", answer)
-    copy = Path(shutil.copytree(made, tmp_path / "copy"))
-    sequences = open_lasher(copy)[:3]
-    options = {"python": "any", "trackers": ["csrt"], "cache": tmp_path / "c.json", "workers": 2, "threads": 1}
+    copy = tmp_path / "copy"
+    for name in "abc":
+        write_sequence(copy, name)
+    sequences = open_lasher(copy)
+    options = {"python": sys.executable, "trackers": ["csrt"], "cache": tmp_path / "c.json", "workers": 2, "threads": 1}
     rows = script.opencv_rows(sequences, **options)
     assert list(rows) == ["CSRT, visible", "CSRT, thermal"]
     assert len(asked) == 6
@@ -157,13 +159,27 @@ def test_opencv_is_asked_once_for_each_sequence(made: Path, tmp_path: Path, monk
     assert script.opencv_rows(sequences, **options) == rows
     assert len(asked) == 6
     (copy / sequences[0].name / "visible" / "000003.jpg").write_bytes(b"another picture")
+    for python, words in ((None, "no --opencv"), ("nowhere/python", "no program nowhere/python")):
+        with pytest.raises(SystemExit, match=f"^1 of 6 answers of OpenCV are not in .*{words}; give --opencv PYTHON"):
+            script.opencv_rows(sequences, **options | {"python": python})
+    assert len(asked) == 6
     script.opencv_rows(sequences, **options)
     assert len(asked) == 7
+    assert len(script.opencv_rows(sequences, **options | {"python": None})) == 2  # the cache has all of them
 
 
-def test_what_opencv_says_of_an_error_is_shown(made: Path) -> None:
+def test_an_environment_that_fails_without_a_word_is_named(tmp_path: Path) -> None:
     script = loaded("compare_opencv")
-    job = script.job_of(open_lasher(made)[0], "visible", "csrt", 1)
+    write_sequence(tmp_path, "one")
+    job = script.job_of(open_lasher(tmp_path)[0], "visible", "csrt", 1)
+    with pytest.raises(SystemExit, match=r"false opencv_trackers\.py: ended with status 1"):
+        script.ask_opencv("false", job)
+
+
+def test_what_opencv_says_of_an_error_is_shown(tmp_path: Path) -> None:
+    script = loaded("compare_opencv")
+    write_sequence(tmp_path, "one")
+    job = script.job_of(open_lasher(tmp_path)[0], "visible", "csrt", 1)
     if hasattr(cv2, "TrackerCSRT_create"):
         pytest.skip("this environment has opencv-contrib")
     with pytest.raises(SystemExit, match="is it opencv-contrib"):

@@ -4,7 +4,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from duotrack.errors import InputError
@@ -39,6 +39,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_pair(first: str | Path, second: str | Path) -> Iterator[tuple[Path, Path]]:
+    """As `atomic_path` for two files of which neither is any good without the other.
+
+    Both are renamed when the block ends well, `second` and at once `first`; where the latter fails, `second` is put
+    back as it was. Only a process that is killed between the two leaves a new one beside an old one.
+
+    Raises:
+        InputError: as `atomic_path`, for either.
+    """
+    second = Path(second)
+    with ExitStack() as undo:
+        with atomic_path(first) as one, atomic_path(second) as two:
+            yield one, two
+            kept = two.with_name(f"{two.name}.old")
+            if second.exists():
+                second.replace(kept)
+                undo.callback(kept.replace, second)
+            else:
+                undo.callback(second.unlink, missing_ok=True)
+        undo.pop_all()
+    kept.unlink(missing_ok=True)
 
 
 def _file_among(path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -51,6 +53,21 @@ def test_training_is_timed(tmp_path):
     assert (found["recipe"], found["batch_size"]) == ("ckd-tiny-quick", 1)
 
 
+TRACKING = [
+    ["--model", "ckd-base"],
+    ["--weights", "a.safetensors"],
+    ["--backend", "torch"],
+    ["--precision", "fp32"],
+    ["--elimination", "none"],
+    ["--compare", "precision=bf16"],
+    ["--modalities", "two"],
+    ["--source", "a.mp4"],
+    ["--frames", "20"],
+    ["--rounds", "7"],
+    ["--no-peak"],
+]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -60,7 +77,13 @@ def test_training_is_timed(tmp_path):
         (["--compare", "backing=openvino"], "did you mean 'backend'"),
         (["--compare", "precision"], "key=value"),
         (["--data", "somewhere"], "--train"),
+        (["--photos", "somewhere"], "--photos: only with --train"),
+        (["--cutouts", "a", "--batches", "20"], "--cutouts, --batches: only with --train"),
         (["--train", "ckd-tinny"], "did you mean"),
+        (["--train", "ckd-tiny-quick", "--photos", "somewhere"], "simulation, which is off"),
+        (["--train", "ckd-tiny", "--photos", "nowhere"], "nowhere"),
+        *((["--train", "ckd-tiny", *each], f"{each[0]}: only where tracking is timed") for each in TRACKING),
+        (["--train", "ckd-tiny", "--model", "a", "--rounds", "2"], "--model, --rounds: only where"),
         (["--train", "ckd-tiny", "--device", "tpu"], "cpu, cuda or auto"),
         (["--source", "nowhere.mp4"], "does not exist"),
         (["--source", "a.mp4", "--source", "b.mp4", "--modalities", "one"], "modalities"),
@@ -71,6 +94,33 @@ def test_what_cannot_be_measured_is_one_line(arguments, words):
     assert done.exit_code == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_simulation_is_timed_from_the_pictures_that_are_given(tmp_path, monkeypatch, caplog):
+    """From the same sources as `duotrack train` would draw from, without a word of drawn pictures."""
+    used = []
+
+    def pairs_of(sources, *rest):
+        used.extend((source.kind, source.simulated and source.simulated.pool.counts) for source in sources)
+        raise InputError("enough")
+
+    monkeypatch.setattr("duotrack.training.speed.training_pairs", pairs_of)
+    write_sequence(tmp_path / "data", "one")
+    for name in ("photos", "objects"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "a.png"), np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8))
+    both = ("--photos", tmp_path / "photos", "--cutouts", tmp_path / "objects")
+    kinds = {}
+    for case, folders in {"all": ("--data", tmp_path / "data", *both), "pictures": both, "none": ()}.items():
+        caplog.clear()
+        done = run("--train", "ckd-tiny", *folders, "--device", "cpu", "--size", "64x64")
+        assert "enough" in done.stderr
+        kinds[case] = [kind for kind, _ in used]
+        counts = used[-1][1]
+        assert (counts["photos"], counts["cutouts"]) == ((1, 1) if folders else (0, 0))
+        assert ("no --photos" in caplog.text) == (not folders)
+        used.clear()
+    assert kinds == {"all": ["video", "simulation"], "pictures": ["simulation"], "none": ["video", "simulation"]}
 
 
 @pytest.mark.parametrize(

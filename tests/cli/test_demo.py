@@ -1,5 +1,6 @@
 """`duotrack demo`: the clips, the pictures, and what is said where matplotlib is absent."""
 
+import signal
 import subprocess
 import sys
 from importlib.resources import files
@@ -10,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from duotrack.cli import app
-from duotrack.cli.demo import draw_plot, draw_success, join_strips, overlap
+from duotrack.cli.demo import JOINED, draw_plot, draw_success, join_strips, overlap
 from duotrack.cli.demo_clips import FRAMES, RECORDED, TITLES, open_clip, read_boxes
 from duotrack.evaluation.success import success_curve
+from duotrack.tracking.tracker import Tracker
+from scripted import GEOMETRY, ScriptedNet
 
 
 def test_demo_in_a_process_of_its_own(tmp_path):
@@ -111,9 +114,73 @@ def test_success_plot_has_a_curve_for_each_clip(tmp_path):
 
 def test_strips_of_all_clips_are_joined(tmp_path):
     # three frames of one camera, one frame of one, three of two
-    for name, size in (("a", (400, 1500)), ("b", (400, 500)), ("c", (800, 1500))):
+    for name, size in (("a", (480, 1800)), ("b", (480, 600)), ("c", (960, 1800))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((*size, 3), 200, np.uint8))
-    joined = cv2.imread(str(join_strips([tmp_path / f"{name}.png" for name in "abc"], tmp_path / "all.png")))
-    assert joined.shape == (200 + 200 + 400, 750, 3)
-    assert joined[300, 600].max() == 0
-    assert joined[300, 200].min() == joined[700, 740].min() == 200
+    strips = {tmp_path / f"{name}.png": rows for name, rows in (("a", 1), ("b", 1), ("c", 2))}
+    assert join_strips(strips, tmp_path / "all.png") == f"strip of all: {tmp_path / 'all.png'}"
+    joined = cv2.imread(str(tmp_path / "all.png"))
+    assert joined.shape == (JOINED * 4, 1350, 3)
+    assert joined[JOINED + 100, 1000].max() == 0
+    assert joined[JOINED + 100, 200].min() == joined[3 * JOINED + 100, 1340].min() == 200
+    # a clip of two cameras by itself is as large as beside others
+    join_strips({tmp_path / "c.png": 2}, tmp_path / "one.png")
+    assert cv2.imread(str(tmp_path / "one.png")).shape == (JOINED * 2, 1350, 3)
+
+
+@pytest.mark.parametrize("damage", [b"", None])
+def test_a_strip_that_cannot_be_read_is_named(tmp_path, damage):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((480, 600, 3), np.uint8))
+    if damage is not None:
+        (tmp_path / "b.png").write_bytes(damage)
+    said = join_strips({tmp_path / "a.png": 1, tmp_path / "b.png": 1}, tmp_path / "all.png")
+    assert said == f"strip of all: left out, {tmp_path / 'b.png'} cannot be read"
+    assert not (tmp_path / "all.png").exists()
+
+
+class Still:
+    """A network that finds nothing new; it sends this process a signal when it is asked for the `when`-th time."""
+
+    def __init__(self, number, when):
+        self.number, self.left = number, when
+
+    def __call__(self, **inputs):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(self.number)
+        return ScriptedNet()(**inputs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", [1, 6])
+def test_an_interrupted_demo_says_so(tmp_path, monkeypatch, number, when):
+    """In the first clip, then in the second one, whose own files are whole."""
+    tracker = Tracker(Still(number, when), geometry=GEOMETRY)
+    monkeypatch.setattr("duotrack.tracking.load.load_tracker", lambda *args, **options: tracker)
+    before = signal.getsignal(number)
+    options = ["--out", str(tmp_path), "--max-frames", "5", "--clip", "thermal", "--clip", "visible"]
+    done = CliRunner().invoke(app, ["demo", *options])
+    assert done.exit_code == 130, done.output
+    assert "ended early (Ctrl-C, SIGTERM)" in done.stdout
+    assert "strip of all" not in done.stdout
+    assert "success" not in done.stdout.split("ended early")[1]
+    assert "interrupted: no strip and no success plot of all clips" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == ({"thermal"} if when == 1 else {"thermal", "visible"})
+    last = tmp_path / ("thermal" if when == 1 else "visible")
+    assert 1 <= len((last / "boxes.txt").read_text().splitlines()) < 5
+    assert (last / "strip.png").exists()
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_between_two_clips_ends_the_demo(tmp_path, monkeypatch):
+    from duotrack.cli import demo
+
+    def drawing(*args):
+        signal.raise_signal(signal.SIGTERM)
+        return "plot"
+
+    monkeypatch.setattr(demo, "draw_plot", drawing)
+    tracker = Tracker(ScriptedNet(), geometry=GEOMETRY)
+    monkeypatch.setattr("duotrack.tracking.load.load_tracker", lambda *args, **options: tracker)
+    done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path), "--max-frames", "3"])
+    assert done.exit_code == 130, done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"thermal"}

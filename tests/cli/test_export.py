@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from duotrack.cli import app
+from duotrack.errors import InputError
 from small_net import frame, put_into_zoo
 
 pytest.importorskip("onnxscript")
@@ -97,3 +98,28 @@ def test_bad_input_is_one_line_and_nothing_is_loaded(tmp_path, monkeypatch, argu
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("there", "out", "refused"),
+    [
+        (["net.bin"], "net.xml", True),
+        (["net.xml"], "net.xml", True),
+        (["net.onnx"], "net.onnx", True),
+        (["net.bin"], "net.onnx", False),
+    ],
+)
+def test_neither_file_of_an_export_is_replaced_unasked(tmp_path, monkeypatch, there, out, refused):
+    from duotrack.runtime import export
+
+    def reached(*args, **options):
+        raise InputError("reached")
+
+    monkeypatch.setattr(export, "export_model", reached)
+    for name in there:
+        (tmp_path / name).write_text("mine")
+    done = run("export", "ckd-tiny", "--out", tmp_path / out)
+    assert done.exit_code == 2
+    assert ("reached" not in done.stderr) == refused
+    assert (f"{tmp_path / there[0]} is there already; give --force" in done.stderr) == refused
+    assert "reached" in run("export", "ckd-tiny", "--out", tmp_path / out, "--force").stderr

@@ -16,7 +16,7 @@ import duotrack.tracking.load
 from duotrack.cli import app
 from duotrack.errors import InputError
 from duotrack.tracking.state import StateRule, state_rule
-from duotrack.tracking.tracker import Tracker
+from duotrack.tracking.tracker import MultiTracker, Tracker
 from scripted import GEOMETRY, ScriptedNet
 
 SIZE = (96, 80)
@@ -316,6 +316,19 @@ def test_ctrl_c_finishes_the_files(pair, net, tmp_path, monkeypatch, number):
     assert len(lines(tmp_path / "out" / "boxes.txt")) == 5  # the frame in hand is finished
     assert cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 5
     assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_during_the_first_frame_leaves_that_one(pair, net, tmp_path, monkeypatch):
+    init = MultiTracker.init
+
+    def pressing(self, *given):
+        signal.raise_signal(signal.SIGINT)
+        return init(self, *given)
+
+    monkeypatch.setattr(MultiTracker, "init", pressing)
+    result = run(*pair, "--box", BOX, "--out", tmp_path / "out")
+    assert result.exit_code == 130, result.output
+    assert len(lines(tmp_path / "out" / "boxes.txt")) == 1
 
 
 def test_ctrl_c_while_waiting_for_a_frame():

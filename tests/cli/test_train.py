@@ -32,6 +32,8 @@ def test_dry_run_prints_the_resolved_recipe() -> None:
         (["ckd-tiny", "--data", "."], "--out is missing"),
         (["ckd-tiny", "--data", "nowhere", "--out", "run"], "nowhere: no such folder"),
         (["ckd-tiny", "--data", ".", "--out", "run", "--val", "nowhere"], "nowhere: no such folder"),
+        (["ckd-tiny", "--data", ".", "--out", "run", "--val-names", "a.txt"], "give --val FOLDER"),
+        (["ckd-tiny", "--stills", ".", "--out", "run", "--names", "a.txt"], "give --data FOLDER"),
         (["ckd-tiny", "--data", ".", "--out", "run", "--device", "tpu"], "--device is cpu, cuda or auto"),
         (["ckd-tiny", "--data", ".", "--out", "run", "--names", "absent.txt"], "absent.txt"),
         (["ckd-tiny", "--data", ".", "--out", "run", "--names", sys.executable], "one sequence a line"),

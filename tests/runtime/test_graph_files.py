@@ -1,6 +1,7 @@
 """Exported graphs against their networks, in every format, and through the tracker."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +37,31 @@ def test_a_file_tracks_as_its_network_does(zoo, tmp_path, suffix, batch):
         assert len(tracker.net.sessions) == 1
         # a target first seen by one camera alone, and the other one later
         same(track(tracker.clone(), [AUX, AUX, BOTH]), track(duotrack.load_tracker("small"), [AUX, AUX, BOTH]))
+
+
+@pytest.mark.parametrize("fails", ["comparing", "renaming"])
+def test_an_export_that_fails_leaves_both_files_of_the_old_one(zoo, tmp_path, monkeypatch, fails):
+    from duotrack.runtime import export
+
+    one = Wanted(("rgb",), ("rgb",))
+    export_model("small", tmp_path / "net.xml", wanted=one)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"net.xml", "net.bin"}
+    monkeypatch.setattr(export, "build_net", lambda *args, **options: small_ckd(shared=True))
+    rename = Path.replace
+
+    def refuse(*given):
+        if fails == "renaming" and Path(given[1]).name != "net.xml":
+            return rename(*given)
+        raise InputError("no")
+
+    if fails == "renaming":
+        monkeypatch.setattr(Path, "replace", refuse)
+    else:
+        monkeypatch.setattr(export, "check", refuse)
+    with pytest.raises(InputError, match="no"):
+        export_model("small", tmp_path / "net.xml", wanted=one)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["rgb", "aux"])

@@ -305,10 +305,54 @@ def test_tiles_show_a_target_wherever_it_is(height, width, w, h, factor, limit, 
 
 def test_places_begin_round_the_last_reliable_box_and_cover_every_scale():
     anchor = np.array([100.0, 80.0, 20.0, 20.0])
-    order = places(RULE, anchor, (256, 320), 4.0)
+    order, once = places(RULE, anchor, (256, 320), 4.0)
+    assert once == 2 + len(tiles(anchor, (256, 320), 6.0, limit=RULE.tiles))
     assert [factor for _, factor in order[:2]] == [8.0, 2.4]
     assert {round(factor, 3) for _, factor in order[2:]} >= {6.0, 12.0}
     assert len(order) <= 2 + 3 * RULE.tiles
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "sweeps"),
+    [
+        (60, (512, 640), [4, 12, 1]),
+        (20, (720, 1280), [24]),  # tiles of 234, 244 and 240 px: the same sweep three times
+        (16, (480, 640), [20, 12]),  # 1.5 and 1 grew to the same
+        (60, (240, 320), [1, 2, 1]),
+    ],
+)
+def test_no_sweep_shows_what_an_earlier_one_showed(side, size, sweeps):
+    order, once = places(RULE, np.array([100.0, 80.0, side, side]), size, 4.0)
+    factors = [factor for _, factor in order[2:]]
+    distinct = list(dict.fromkeys(factors))
+    assert [factors.count(factor) for factor in distinct] == sweeps
+    assert once == 2 + sweeps[0]
+    for i, factor in enumerate(distinct):
+        assert all(max(factor, other) / min(factor, other) > 1.25 for other in distinct[:i])
+
+
+@given(st.floats(4, 400), st.integers(32, 2000), st.integers(32, 2000), st.floats(2, 12), st.integers(1, 40))
+def test_sweeps_that_had_to_grow_are_one(side, height, width, factor, limit):
+    rule = replace(RULE, tiles=limit)
+    order, _ = places(rule, np.array([5.0, 5.0, side, side]), (height, width), factor)
+    grown = {each for _, each in order[2:]} - {factor * wide for wide in rule.widths}
+    assert len(grown) <= 1
+
+
+@pytest.mark.parametrize(("cursor", "believed"), [(0, False), (5, False), (6, True), (19, True)])
+def test_a_less_sure_find_counts_once_the_first_sweep_is_over(cursor, believed):
+    """60 px in 640x512: two places nearby and a first sweep of four tiles, however many the rule allows."""
+    start = np.array([300.0, 200, 60, 60])
+    hunt, _ = pursue(
+        RULE,
+        Hunt(start, usual=0.9, cursor=cursor),
+        start,
+        0.1,
+        images=(np.zeros((512, 640, 3), np.uint8), None),
+        factor=4,
+        look=lambda around, near: [(np.array([100.0, 100, 60, 60]), 0.6)] * len(around),
+    )
+    assert (hunt.find is not None) == believed
 
 
 def test_a_cut_is_another_picture_and_neither_light_nor_shaking():

@@ -14,7 +14,15 @@ from duotrack.cli import app
 from duotrack.datasets.layouts import open_lasher
 from duotrack.errors import InputError
 from duotrack.models.zoo import Geometry
-from duotrack.training.data import DataSettings, Folders, describe, hold_out, open_training, training_pairs
+from duotrack.training.data import (
+    DataSettings,
+    Folders,
+    describe,
+    hold_out,
+    open_training,
+    training_pairs,
+    warn_of_drawn,
+)
 from duotrack.training.fit import fit
 from duotrack.training.pairs import PairDataset, Source, lacks_one
 from sequences import write_sequence
@@ -61,6 +69,37 @@ def test_the_ratio_mixes_it_with_sequences(tmp_path: Path) -> None:
     pairs = training_pairs(sources, settings(), GEOMETRY, seed=0)
     np.testing.assert_allclose(pairs.ratios, [0.25, 0.75])
     assert [source.kind for source in open_training(Folders((tmp_path,)), settings(ratio=0.0))] == ["video"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "ratio", "words"),
+    [
+        ("", 2.0, "100% of the pairs will be simulated from drawn pictures"),
+        ("sequences", 2.0, "67% of the pairs"),
+        ("sequences cutouts", 1.0, "50% of the pairs will be simulated on drawn backgrounds"),
+        ("sequences photos", 2.0, None),
+        ("sequences", 0.0, None),
+    ],
+)
+def test_drawn_pairs_are_warned_of(
+    folders: str, ratio: float, words: str | None, tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_sequence(tmp_path / "data", "one", 24)
+    there = {"sequences": (tmp_path / "data",), "photos": (photos,), "cutouts": (photos,)}
+    given = Folders(**{part: there[part] for part in folders.split()})
+    warn_of_drawn(open_training(given, settings(ratio=ratio)))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (words is not None)
+    if words:
+        assert words in said[0]
+        assert "--photos and --cutouts" in said[0]
+        assert "data.simulation.ratio=0" in said[0]
+
+
+def test_a_run_says_what_it_draws(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = small_recipe(data=settings().model_dump(), epochs=1)
+    fit(recipe, Folders(), tmp_path / "run", net=small_net(), device="cpu")
+    assert len([record for record in caplog.records if "no --photos" in record.getMessage()]) == 1
 
 
 def test_it_is_trained_on_never_held_out(tmp_path: Path) -> None:

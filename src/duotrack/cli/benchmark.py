@@ -13,9 +13,16 @@ if TYPE_CHECKING:
 
 Option = typer.Option
 _COMPARABLE = ("model", "weights", "backend", "precision", "device", "elimination")
+_TRACKING = (
+    *("model", "weights", "backend", "precision", "elimination", "compare"),
+    *("modalities", "source", "frames", "rounds", "peak"),
+)
+_TRAINING = ("data", "stills", "photos", "cutouts", "batches", "change")
+"""Options that belong to one of the two things that are timed."""
 
 
 def benchmark(
+    context: typer.Context,
     model: Annotated[
         str | None, Option(help="Model, see `duotrack models`; default: ckd-tiny, or the export's.")
     ] = None,
@@ -44,9 +51,16 @@ def benchmark(
         str | None, Option(metavar="RECIPE", help="Time training by this recipe.", rich_help_panel="Training")
     ] = None,
     data: Annotated[
-        list[Path] | None, Option(help="Sequences to train on; default: made up.", rich_help_panel="Training")
+        list[Path] | None,
+        Option(help="Sequences to train on; without any folder: made up.", rich_help_panel="Training"),
     ] = None,
     stills: Annotated[list[Path] | None, Option(help="Still images as well.", rich_help_panel="Training")] = None,
+    photos: Annotated[
+        list[Path] | None, Option(help="Backgrounds for the recipe's simulation.", rich_help_panel="Training")
+    ] = None,
+    cutouts: Annotated[
+        list[Path] | None, Option(help="Objects for the recipe's simulation.", rich_help_panel="Training")
+    ] = None,
     batches: Annotated[int, Option(min=1, help="Batches to time.", rich_help_panel="Training")] = 20,
     change: Annotated[
         list[str] | None,
@@ -68,10 +82,11 @@ def benchmark(
     pixels = parse_size(size)
     if out is not None and (out.is_dir() or (out.parent.exists() and not os.access(out.parent, os.W_OK | os.X_OK))):
         raise InputError(f"--json {out} cannot be written; name a file in a folder of yours")  # before minutes of work
+    if astray := _given(context, _TRACKING if train is not None else _TRAINING):
+        why = "only where tracking is timed; leave out --train" if train else "only with --train RECIPE; give that"
+        raise InputError(f"{', '.join(astray)}: {why}, or leave it out")
     if train is not None:
-        found = _train(train, data or [], stills or [], change or [], batches, pixels, device)
-    elif data or stills or change:
-        raise InputError("--data, --stills and --set belong to --train RECIPE; give it, or leave them out")
+        found = _train(train, [data, stills, photos, cutouts], change or [], batches, pixels, device)
     else:
         first: dict[str, Any] = dict.fromkeys(_COMPARABLE)
         first |= {"model": _model(weights, model), "weights": weights, "backend": backend}
@@ -83,6 +98,13 @@ def benchmark(
         found = _track(both, source or [], pixels, count, frames, rounds, peak)
     if out is not None:
         write_text(out, json.dumps(found, indent=2) + "\n")
+
+
+def _given(context: typer.Context, names: tuple[str, ...]) -> list[str]:
+    """Those of some options that stand on the command line, as they are written there."""
+    written = {each.name: "/".join([*each.opts, *each.secondary_opts]) for each in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [written[name] for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
 
 
 def _model(weights: Path | None, model: str | None) -> str:
@@ -195,8 +217,7 @@ def _words(other: "Configuration", comparison: "Comparison") -> str:
 
 def _train(
     recipe: str,
-    data: list[Path],
-    stills: list[Path],
+    given: list[list[Path] | None],
     changes: list[str],
     batches: int,
     size: tuple[int, int],
@@ -216,7 +237,8 @@ def _train(
     from duotrack.evaluation.speed import spread
     from duotrack.training.data import Folders
 
-    folders = Folders(tuple(data), tuple(stills)) if data or stills else None
+    data, stills, photos, cutouts = (tuple(paths or ()) for paths in given)
+    folders = Folders(data, stills, photos=photos, cutouts=cutouts) if any(given) else None
     speed = measure_training(resolved, folders, batches=batches, size=size, device=device)  # type: ignore[arg-type]
     batch = spread([1000 * seconds for seconds in speed.seconds])
     typer.echo(

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from duotrack.tracking.tracker import Tracker
 
 STRIP = 6
-JOINED = 200
-"""Frames in a strip, and the height of one in the strip of all clips."""
+JOINED = 360
+"""Frames in a strip, and the height of one in the strip of all clips; in lower ones captions cannot be read."""
 
 
 def demo(
@@ -38,6 +38,7 @@ def demo(
     """
     from duotrack.cli.demo_clips import FRAMES, TITLES
     from duotrack.cli.options import check_choice
+    from duotrack.cli.running import interruptible
     from duotrack.evaluation.success import success_curve
     from duotrack.tracking.load import load_tracker
 
@@ -46,22 +47,32 @@ def demo(
         check_choice("clip", name, list(TITLES))
     tracker = load_tracker(model, weights=weights, device=device)
     curves: dict[str, NDArray[np.float64]] = {}
-    for name in chosen:
-        typer.echo(f"{name}: {TITLES[name]}")
-        overlaps, interrupted = show(name, tracker, out / name, max_frames=max_frames)
-        curves[name] = success_curve(overlaps[1:])
-        late = overlaps[FRAMES // 2 :]
-        half = f", with the thermal camera gone {late.mean():.3f}" if name == "dropout" and len(late) else ""
-        typer.echo(f"  mean IoU {overlaps[1:].mean():.3f}{half}; success AUC {curves[name].mean():.3f}")
-        if interrupted:
-            break
-    typer.echo(f"strip of all: {join_strips([out / name / 'strip.png' for name in curves], out / 'strip.png')}")
+    strips: dict[Path, int] = {}
+    with interruptible() as between:
+        for name in chosen:
+            typer.echo(f"{name}: {TITLES[name]}")
+            overlaps, rows, interrupted = show(name, tracker, out / name, max_frames=max_frames)
+            if interrupted or between.pressed:
+                typer.echo("interrupted: no strip and no success plot of all clips were drawn", err=True)
+                raise typer.Exit(130)
+            strips[out / name / "strip.png"] = rows
+            curves[name] = success_curve(overlaps[1:])
+            late = overlaps[FRAMES // 2 :]
+            half = f", with the thermal camera gone {late.mean():.3f}" if name == "dropout" and len(late) else ""
+            typer.echo(f"  mean IoU {overlaps[1:].mean():.3f}{half}; success AUC {curves[name].mean():.3f}")
+    typer.echo(join_strips(strips, out / "strip.png"))
     typer.echo(f"{draw_success(out / 'success.png', curves)}")
     typer.echo("the first frame of each clip, whose box is given, is left out of every figure")
 
 
-def show(name: str, tracker: "Tracker", out: Path, *, max_frames: int | None) -> tuple["NDArray[np.float64]", bool]:
-    """Track one clip into a folder; returns the IoU of each frame, the first included, and whether it was cut short."""
+def show(
+    name: str, tracker: "Tracker", out: Path, *, max_frames: int | None
+) -> tuple["NDArray[np.float64]", int, bool]:
+    """Track one clip into a folder.
+
+    Returns:
+        The IoU of each frame, the first included; how many cameras the strip shows; and whether it was cut short.
+    """
     from duotrack.cli.demo_clips import open_clip
     from duotrack.cli.following import follow
     from duotrack.video import open_sinks
@@ -84,6 +95,7 @@ def show(name: str, tracker: "Tracker", out: Path, *, max_frames: int | None) ->
         summary = follow(
             clip.source, tracker, [clip.truth[0].tolist()], sinks, max_frames=frames, sift=clip.sift, watch=watch
         )
+        cameras = len(clip.source.sides)
         overlaps = overlap(boxes, clip.truth)
     draw_strip([pair for pair, _ in shown], [results for _, results in shown], out / "strip.png", count=STRIP)
     for line in [
@@ -92,7 +104,7 @@ def show(name: str, tracker: "Tracker", out: Path, *, max_frames: int | None) ->
         draw_plot(out / "plot.png", overlaps, scores, states),
     ]:
         typer.echo(f"  {line}")
-    return overlaps, summary.interrupted
+    return overlaps, cameras, summary.interrupted
 
 
 def overlap(boxes: Sequence[Any], truth: "NDArray[np.float64]") -> "NDArray[np.float64]":
@@ -104,25 +116,30 @@ def overlap(boxes: Sequence[Any], truth: "NDArray[np.float64]") -> "NDArray[np.f
     return np.asarray(iou_xywh(np.stack(list(boxes)), truth[: len(boxes)]), np.float64)
 
 
-def join_strips(strips: Sequence[Path], path: Path) -> Path:
-    """The strips of all clips above one another, frames of about one width; short ones are filled up with black."""
+def join_strips(strips: Mapping[Path, int], path: Path) -> str:
+    """The strips of all clips above one another, their frames of one height; short ones are filled up with black.
+
+    `strips` says of each how many cameras it shows, one above the other. Returns the line that says where it is, or why
+    there is none.
+    """
     import cv2
     import numpy as np
 
     from duotrack.datasets.sequence import read_picture
     from duotrack.video.pictures import write_png
 
-    pictures = [picture for picture, _ in map(read_picture, strips) if picture is not None]
     rows = []
-    for picture in pictures:
-        # a clip of both cameras shows one above the other
-        height = JOINED * max(1, round(picture.shape[0] / min(each.shape[0] for each in pictures)))
+    for strip, cameras in strips.items():
+        picture, _ = read_picture(strip)
+        if picture is None:
+            return f"strip of all: left out, {strip} cannot be read"
+        height = JOINED * cameras
         width = max(1, round(picture.shape[1] * height / picture.shape[0]))
         rows.append(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
     widest = max(row.shape[1] for row in rows)
     filled = [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows]
     write_png(path, np.asarray(np.concatenate(filled), np.uint8))
-    return path
+    return f"strip of all: {path}"
 
 
 def draw_plot(path: Path, overlaps: Sequence[float] | Any, scores: Sequence[float], states: Sequence[str]) -> str:

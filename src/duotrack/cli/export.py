@@ -28,7 +28,7 @@ def export(
         Path | None,
         Option(help="Images or a video to fit int8 to: a file or folder, or a folder with rgb and aux in it."),
     ] = None,
-    force: Annotated[bool, Option("--force", help="Replace the file if it is there.")] = False,
+    force: Annotated[bool, Option("--force", help="Replace the file if it is there, and an .xml's .bin.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write a model as ONNX or OpenVINO IR; it is run against torch first, and the largest difference printed.
@@ -39,8 +39,9 @@ def export(
     """
     import json
 
-    if out.exists() and not force:
-        raise InputError(f"{out} is there already; give --force to replace it")
+    files = [out, out.with_suffix(".bin")] if out.suffix == ".xml" else [out]
+    if (there := [str(file) for file in files if file.exists()]) and not force:
+        raise InputError(f"{' and '.join(there)} is there already; give --force to replace it, or another --out")
     size = _batch(batch)
     if modalities not in MODALITIES:
         raise InputError(

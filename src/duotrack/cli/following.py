@@ -97,7 +97,7 @@ def follow(
             raise InputError(f"frame {first.index} has no image that can be used{why}; begin at another one (--start)")
         results, seconds = _timed(many.init, first.rgb, first.aux, boxes)
         with sinks:
-            for pair in interrupt.guard(chain([first], frames)):
+            for pair in chain([first], interrupt.guard(frames)):  # the first is done: it is written in any case
                 if pair is not first:
                     results, seconds = _timed(many.update, pair.rgb, pair.aux)
                 summary.count(pair, results, seconds)

@@ -47,7 +47,7 @@ def train(
 ) -> None:
     """Train a model by a recipe.
 
-    Example: duotrack train ckd-tiny --data my_sequences --out runs/tiny
+    Example: duotrack train ckd-tiny --data my_sequences --photos pictures --cutouts objects --out runs/tiny
 
     The folder holds one folder a sequence, with visible/ and infrared/ (one may be missing) and init.txt: a line
     x,y,w,h a frame.
@@ -63,6 +63,12 @@ def train(
             "there is nothing to train on; give a folder of sequences with --data, or simulate: "
             "--set data.simulation.ratio=1"
         )
+    for given, option, folders, folder in (
+        (val_names, "--val-names", val, "--val"),
+        (names, "--names", data, "--data"),
+    ):
+        if given and not folders:
+            raise InputError(f"{option} {given} chooses sequences from {folder}; give {folder} FOLDER, or leave it out")
     if out is None:
         raise InputError("--out is missing; name a new folder for the run, for example --out runs/first")
     if device not in ("auto", "cpu", "cuda"):

@@ -1,7 +1,8 @@
 """Networks to files that other programs run: ONNX and OpenVINO IR, checked against torch before they are there."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from duotrack.errors import InputError, nearest
-from duotrack.files import atomic_path
+from duotrack.files import atomic_pair, atomic_path
 from duotrack.models.zoo import elimination_of, model_spec
 from duotrack.runtime.convert import (
     describe,
@@ -133,7 +134,7 @@ def export_model(
             then.
     """
     out = Path(out)
-    chosen = check_request(
+    check_request(
         name,
         out,
         elimination=elimination,
@@ -147,20 +148,34 @@ def export_model(
     trained = trained_on(spec, weights)
     about = describe(net, spec, wanted, precision=precision, batch=batch, trained=trained)
     views = None if samples is None else [_with_mask(sample, about) for sample in samples]
-    with atomic_path(out) as temporary:
+    with _whole(out) as temporary:
+        _write(net, about, temporary, views)
+        compared = None if views is None else [_stacked(view, about) for view in views[:COMPARED]]
+        found = {name: differences(open_session(temporary, backend=name), net, compared) for name in _runners(out)}
+        check(next(iter(found.values())), net, about)
+        trusted = tuple(name for name, each in found.items() if agrees(each, net, about))
+    return Exported(out, about, found, trusted, sum(file.stat().st_size for file in files_of(out)))
+
+
+def files_of(out: Path) -> list[Path]:
+    """What an export is made of: the file that was named, and for IR the one with its numbers."""
+    return [out, out.with_suffix(".bin")] if out.suffix == ".xml" else [out]
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A temporary path to write an export to, IR's `.bin` beside it; their names change when the block ends well."""
+    if len(files_of(out)) == 1:
+        with atomic_path(out) as temporary:
+            yield temporary
+        return
+    with atomic_pair(*files_of(out)) as (temporary, numbers):
+        beside = temporary.with_suffix(".bin")
         try:
-            _write(net, about, temporary, views)
-            compared = None if views is None else [_stacked(view, about) for view in views[:COMPARED]]
-            found = {name: differences(open_session(temporary, backend=name), net, compared) for name in _runners(out)}
-            check(next(iter(found.values())), net, about)
-            trusted = tuple(name for name, each in found.items() if agrees(each, net, about))
-            if chosen == "openvino":
-                temporary.with_suffix(".bin").replace(out.with_suffix(".bin"))
+            yield temporary
+            beside.replace(numbers)
         finally:
-            if chosen == "openvino":
-                temporary.with_suffix(".bin").unlink(missing_ok=True)
-    files = [out, out.with_suffix(".bin")] if chosen == "openvino" else [out]
-    return Exported(out, about, found, trusted, sum(file.stat().st_size for file in files))
+            beside.unlink(missing_ok=True)
 
 
 def _runners(file: Path) -> list[str]:

@@ -5,7 +5,7 @@ when the picture is cut to another one, the tracker also looks elsewhere (it hun
 target was last seen well, wider and narrower, then at tiles that cover the frame, nearest first, at the target's scale
 and at others. A tile shows more than a search region does, so that few cover a frame; the best thing in them is looked
 at again as in an ordinary search. Only what holds up there and in the next frame, and is surer than the ordinary track,
-becomes the target. At first a find must be about as sure as the track usually was; after a sweep of the frame `accept`
+becomes the target. At first a find must be about as sure as the track usually was; once the frame was swept `accept`
 suffices. `budget` bounds the forwards of the network that a frame may cost beyond the ordinary one.
 
 Where the network is not sure the box is held (`held`): it would run away, and grow to the size of the frame.
@@ -49,7 +49,8 @@ class Redetection:
     widths: tuple[float, ...] = (1.5, 1.0, 3.0)
     """Sides of tiles over an ordinary search region's; one sweep of the frame each, then from the start again."""
     tiles: int = 24
-    """A sweep has so many tiles at most: in a frame that is large for its target they are larger."""
+    """A sweep has so many tiles at most: in a frame that is large for its target they are larger, and a sweep whose
+    tiles become about as large as an earlier one's is left out."""
     glance: float = 0.3
     """Confidence from which something in a tile is looked at closely."""
     accept: float = 0.5
@@ -117,7 +118,8 @@ def pursue(
     if hunt.cursor is None:
         usual = 0.9 * hunt.usual + 0.1 * score if score >= rule.accept else hunt.usual
         return replace(hunt, usual=usual), None
-    needed = max(rule.accept, score + rule.margin, rule.sure * hunt.usual if hunt.cursor < rule.tiles else 0.0)
+    around, once = places(rule, hunt.anchor, there.shape[:2], factor)
+    needed = max(rule.accept, score + rule.margin, rule.sure * hunt.usual if hunt.cursor < once else 0.0)
     left = rule.budget
     if hunt.find is not None:
         [(again, confidence)] = look([(hunt.find, factor)], True)
@@ -128,7 +130,7 @@ def pursue(
         hunt = replace(hunt, find=again if confirmed else None, confirmed=confirmed)
         if confirmed:
             return hunt, None
-    return _swept(rule, hunt, needed, places(rule, hunt.anchor, there.shape[:2], factor), left, factor, look), None
+    return _swept(rule, hunt, needed, around, left, factor, look), None
 
 
 def held(hunt: Hunt, previous: Box) -> Box:
@@ -178,16 +180,26 @@ def _swept(
     return replace(hunt, find=closer)
 
 
-def places(rule: Redetection, anchor: Box, size: tuple[int, int], factor: float) -> list[Place]:
+def places(rule: Redetection, anchor: Box, size: tuple[int, int], factor: float) -> tuple[list[Place], int]:
     """Everywhere that a hunt looks, in order: round `anchor`, then one sweep of the frame a width.
+
+    A sweep whose tiles became about as large as those of an earlier one is left out: it would show the same again.
 
     Args:
         anchor: the last reliable box; its size is the target's.
         size: of the frame, height and width.
         factor: side of an ordinary search region over the target's.
+
+    Returns:
+        The places, and how many of them it takes until the frame was swept once.
     """
     near = [(anchor, factor * width) for width in rule.nearby]
-    return near + [place for width in rule.widths for place in tiles(anchor, size, factor * width, limit=rule.tiles)]
+    sweeps: list[list[Place]] = []
+    for width in rule.widths:
+        sweep = tiles(anchor, size, factor * width, limit=rule.tiles)
+        if all(abs(math.log(sweep[0][1] / earlier[0][1])) > math.log(_GROWN) for earlier in sweeps):
+            sweeps.append(sweep)
+    return near + [place for sweep in sweeps for place in sweep], len(near) + sum(len(sweep) for sweep in sweeps[:1])
 
 
 def tiles(anchor: Box, size: tuple[int, int], factor: float, *, limit: int) -> list[Place]:
@@ -202,7 +214,7 @@ def tiles(anchor: Box, size: tuple[int, int], factor: float, *, limit: int) -> l
         down, across = (max(1, math.ceil((extent - side) / max(square - side, 1.0))) for extent in size)
         if down * across <= limit:
             break
-        factor *= 1.25
+        factor *= _GROWN
     middle = anchor[:2] + anchor[2:] / 2
     centres = [np.array([x, y]) for y in _spread(size[0], square, down) for x in _spread(size[1], square, across)]
     centres.sort(key=lambda centre: float(np.hypot(*(centre - middle))))
@@ -241,5 +253,7 @@ def is_cut(before: Thumbnails, now: Thumbnails, unrest: float) -> tuple[bool, fl
     return change > max(_CUT, 3 * unrest), 0.9 * unrest + 0.1 * change
 
 
+_GROWN = 1.25
+"""Step by which tiles become larger where there are too many; so all that had to are within one step of each other."""
 _CUT = 0.3
 """Of the real cuts in the held-out videos the weakest changed 0.36; a shaken camera up to 0.32, all the time."""

@@ -1,6 +1,7 @@
 """From folders on the command line to training pairs."""
 
 import hashlib
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from duotrack.training.pairs import PairDataset, Simulated, Source
 from duotrack.training.sampling import Sampling
 from duotrack.training.settings import Settings
 from duotrack.training.synthesis import Synthesis
+
+log = logging.getLogger(__name__)
 
 
 class DataSettings(Settings):
@@ -134,6 +137,20 @@ def open_training(folders: Folders, settings: DataSettings) -> list[Source]:
     given = ", ".join(str(folder) for folder in (*folders.photos, *folders.cutouts))
     simulated = Simulated(pool, simulation)
     return [*sources, Source(f"simulation ({given or 'drawn'})", [], simulation.ratio, "simulation", simulated)]
+
+
+def warn_of_drawn(sources: list[Source]) -> None:
+    """Say how many of the pairs will be simulated without a photograph; a model learns little from drawn pictures."""
+    bare = [source for source in sources if source.simulated and not source.simulated.pool.photos]
+    if bare:
+        share = sum(source.ratio for source in bare) / sum(source.ratio for source in sources)
+        objects = any(source.simulated.pool.counts["cutouts"] for source in bare if source.simulated)
+        log.warning(
+            "%.0f%% of the pairs will be simulated %s, for there are no --photos; give --photos and --cutouts, "
+            "or train on --data alone with --set data.simulation.ratio=0",
+            100 * share,
+            "on drawn backgrounds" if objects else "from drawn pictures",
+        )
 
 
 def open_folders(folders: Folders, settings: DataSettings, split: str | None) -> list[Source]:

@@ -24,6 +24,7 @@ from duotrack.training.data import (
     open_training,
     training_pairs,
     validation_pairs,
+    warn_of_drawn,
 )
 from duotrack.training.methods.table import method_of
 from duotrack.training.module import TrackerModule
@@ -105,6 +106,9 @@ def fit(
     held_out = None if validation is None else open_folders(validation, recipe.data, recipe.data.validation_split)
     if recipe.data.hold_out_every is not None and held_out is None:
         sources, held_out = hold_out(sources, recipe.data.hold_out_every)
+    first = _rank() == 0
+    if first:
+        warn_of_drawn(sources)
     resuming = resume and (out / "checkpoints" / "last.ckpt").exists()
     net = build_network(recipe, load=not resuming) if net is None else net
     unused = unused_parts(net)
@@ -118,7 +122,6 @@ def fit(
         "devices": devices,
         "seed": recipe.seed,
     }
-    first = _rank() == 0
     if first:  # the other ranks begin after this one has written the folder
         claim = folder.check_folder if resume and (out / "run.json").exists() else folder.start_folder
         claim(out, recipe, facts)

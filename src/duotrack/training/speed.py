@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from duotrack.errors import InputError
 from duotrack.frames import MODALITIES
 from duotrack.models.zoo import model_spec
-from duotrack.training.data import Folders, open_training, training_pairs
+from duotrack.training.data import Folders, open_training, training_pairs, warn_of_drawn
 from duotrack.training.fit import build_network, make_module
 from duotrack.training.methods.table import method_of
 from duotrack.training.optimise import split_parameters
@@ -67,7 +67,7 @@ def measure_training(
 
     Args:
         recipe: what to train and how; its checkpoint is not needed.
-        folders: where the data lie; None for made-up sequences of JPEG files.
+        folders: where the data lie, and pictures for simulation; None for made-up sequences of JPEG files.
         batches: how many are measured, after `WARM_UP` others.
         size: width and height of made-up frames.
         device: as in `fit`.
@@ -92,7 +92,9 @@ def measure_training(
     recipe = recipe.model_copy(update=changes)
     plan = make_plan(recipe)
     geometry = model_spec(recipe.model.name).geometry
-    pairs = training_pairs(open_training(folders, recipe.data), recipe.data, geometry, recipe.seed)
+    sources = open_training(folders, recipe.data)
+    warn_of_drawn(sources)
+    pairs = training_pairs(sources, recipe.data, geometry, recipe.seed)
     net = build_network(recipe, load=False)
     groups = split_parameters(net, recipe.optimiser.learning_rates, recipe.freeze)
     sampler = RunSampler(plan, batch_size=recipe.batch_size)

@@ -1,0 +1,66 @@
+"""Two files that belong together are replaced together, or neither is."""
+
+from pathlib import Path
+
+import pytest
+
+from duotrack.errors import InputError
+from duotrack.files import atomic_pair
+
+
+def filled(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.fixture(params=[{}, {"net.xml": "old", "net.bin": "old"}, {"net.bin": "old"}], ids=["none", "both", "second"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    for name, text in request.param.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path, request.param
+
+
+def write(folder: Path) -> None:
+    with atomic_pair(folder / "net.xml", folder / "net.bin") as (first, second):
+        first.write_text("new")
+        second.write_text("new")
+
+
+def test_both_are_replaced(folder: tuple[Path, dict[str, str]]) -> None:
+    write(folder[0])
+    assert filled(folder[0]) == {"net.xml": "new", "net.bin": "new"}
+    assert len({path.stat().st_mode for path in folder[0].iterdir()}) == 1
+
+
+@pytest.mark.parametrize("refused", [".xml", ".bin"])
+def test_a_name_that_cannot_be_taken_leaves_both(
+    folder: tuple[Path, dict[str, str]], refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.replace
+
+    def replace(path: Path, to: Path) -> Path:
+        if to.name == f"net{refused}" and path.suffix != ".old":
+            raise PermissionError("in use")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(PermissionError, match="in use"):
+        write(folder[0])
+    assert filled(folder[0]) == folder[1]
+
+
+def test_a_block_that_fails_leaves_both(folder: tuple[Path, dict[str, str]]) -> None:
+    def fail() -> None:
+        with atomic_pair(folder[0] / "net.xml", folder[0] / "net.bin") as (first, second):
+            second.write_text("new")
+            raise KeyError(first)
+
+    with pytest.raises(KeyError):
+        fail()
+    assert filled(folder[0]) == folder[1]
+
+
+def test_a_folder_of_the_second_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "net.bin").mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.bin"]
