@@ -1,6 +1,7 @@
 """Exported graphs against their networks, in every format, and through the tracker."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,20 @@ def test_a_file_tracks_as_its_network_does(zoo, tmp_path, suffix, batch):
         assert len(tracker.net.sessions) == 1
         # a target first seen by one camera alone, and the other one later
         same(track(tracker.clone(), [AUX, AUX, BOTH]), track(duotrack.load_tracker("small"), [AUX, AUX, BOTH]))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say which cores a process may use")
+def test_openvino_leaves_its_caller_all_cores(zoo, tmp_path):
+    """Pinned to the first core, the processes of an evaluation would share that one."""
+    done = export_model("small", tmp_path / "net.xml", wanted=Wanted(("rgb",), ("rgb",)))
+    threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
+    try:
+        torch.set_num_threads(1)
+        track(duotrack.load_tracker("small", weights=done.path, backend="openvino"), [RGB] * 3)
+        assert os.sched_getaffinity(0) == cores
+    finally:
+        torch.set_num_threads(threads)
+        os.sched_setaffinity(0, cores)
 
 
 @pytest.mark.parametrize("fails", ["comparing", "renaming"])
