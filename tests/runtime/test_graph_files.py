@@ -40,7 +40,9 @@ def test_a_file_tracks_as_its_network_does(zoo, tmp_path, suffix, batch):
         same(track(tracker.clone(), [AUX, AUX, BOTH]), track(duotrack.load_tracker("small"), [AUX, AUX, BOTH]))
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say which cores a process may use")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="the system does not say which cores a process may use"
+)
 def test_openvino_leaves_its_caller_all_cores(zoo, tmp_path):
     """Pinned to the first core, the processes of an evaluation would share that one."""
     done = export_model("small", tmp_path / "net.xml", wanted=Wanted(("rgb",), ("rgb",)))
