@@ -206,7 +206,7 @@ MODELS: dict[str, ModelSpec] = {
         weights="ckd-tiny.safetensors",
         calibration=(1.977, 0.553),  # fitted on the held-out videos of docs/models/ckd-tiny.md
         redetect=True,
-        state={"lost_below": 0.3, "lost_after": 6},  # docs/redetection.md says how to measure them
+        state={"lost_below": 0.3, "lost_after": 4},  # docs/redetection.md says how to measure them
     ),
     "patrack-base": ModelSpec(
         name="patrack-base",
