@@ -18,7 +18,7 @@ TITLES = {
     "visible": "a visible camera alone",
     "dropout": "both cameras, rendered; half way the thermal one drops out",
 }
-FRAMES, SEED = 160, 15
+FRAMES, SEED = 160, 9
 """Of the clip that is rendered."""
 
 
