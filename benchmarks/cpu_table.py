@@ -1,6 +1,7 @@
 """Measure every back-end on this machine's CPU and print the tables of benchmarks/README.md.
 
-    python benchmarks/cpu_table.py [--rounds 4] [--only base|tiny] [--backends torch,openvino] [--json FILE]
+    python benchmarks/cpu_table.py [--rounds 4] [--only base|tiny] [--backends torch,openvino]
+        [--int8 FILE] [--json FILE]
 
 `ckd-base` with multi-modal elimination against the release's way of computing it (`reference_ckd.py`: eager torch,
 fp32, whole attention maps), then `ckd-tiny` on 640x512 frames with one and two modalities. All configurations of a
@@ -100,11 +101,13 @@ def left_out(configuration: Configuration, error: InputError) -> None:
     print(f"left out, {configuration.backend} {configuration.precision}: {error}", file=sys.stderr)
 
 
-def base_table(rounds: int, backends: list[str], room: Path) -> list[dict[str, Any]]:
-    """ckd-base: the network against the reference."""
+def base_table(rounds: int, backends: list[str], room: Path, int8: Path | None) -> list[dict[str, Any]]:
+    """ckd-base: the network against the reference; `int8`: an export of `write_made_weights`, too."""
     weights = room / "base.safetensors"
     write_made_weights(weights, "ckd-base")
     every = [Reference(model="ckd-base", weights=weights), *configurations("ckd-base", weights, backends)]
+    if int8 is not None:
+        every.append(Configuration(model="ckd-base", weights=int8, device="cpu", backend="openvino", precision="int8"))
     with clip_of([], size=SIZE, modalities=2, frames=4) as clip:
         reports, comparisons = measure(every, clip, rounds=rounds, probe=answers, refused=left_out, watch=tick)
     rows = []
@@ -190,6 +193,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--only", choices=["base", "tiny"])
     parser.add_argument("--backends", default="torch,compiled,onnxruntime,openvino")
+    parser.add_argument("--int8", type=Path, help="an OpenVINO export of ckd-base in int8, of the weights made up here")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     backends = args.backends.split(",")
@@ -198,7 +202,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="duotrack-") as room:
         if args.only != "tiny":
-            found["ckd-base"] = base_table(args.rounds, backends, Path(room))
+            found["ckd-base"] = base_table(args.rounds, backends, Path(room), args.int8)
         if args.only != "base":
             found["ckd-tiny"] = tiny_table(args.rounds, backends)
     print(f"\nMeasured in {(time.monotonic() - began) / 60:.1f} minutes.")
