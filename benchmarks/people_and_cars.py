@@ -1,13 +1,13 @@
 """Make sequences of people and cars from aligned picture pairs and object crops: validation data, not for training.
 
-    python benchmarks/people_and_cars.py PAIRS CROPS OUT [--sequences 24] [--frames 120] [--seed 8]
+    python benchmarks/people_and_cars.py PAIRS CROPS OUT [--sequences 24] [--frames 120] [--seed 8] [--front 1]
 
 PAIRS is `rgbt_pairs` (pairs.csv, SUBSET/{visible,infrared}/), CROPS `rgbt_object_crops` (crops.zip, index.csv). Each
 sequence is an object that moves with inertia over a background seen by a moving camera, among others of its class, two
-of which cross its way, in front of it and behind; in the first frames nothing covers it. By turns: night in the
-visible frames, crossover in the thermal ones (for a while the object is hardly warmer than what is behind it), a
-sensor that gives nothing for a while (empty files: they cannot be read, and the frame counts as missing). OUT is in
-the LasHeR layout; `attributes.csv` says what each sequence has. Every draw is from the seed.
+of which cross its way, one in front of it and one behind (`--front 0`: both behind); in the first frames nothing covers
+it. By turns: night in the visible frames, crossover in the thermal ones (for a while the object is hardly warmer than
+what is behind it), a sensor that gives nothing for a while (empty files: they cannot be read, and the frame counts as
+missing). OUT is in the LasHeR layout; `attributes.csv` says what each sequence has. Every draw is from the seed.
 
 The sets are for research only, so nothing made from them is shipped either.
 """
@@ -185,8 +185,10 @@ def darken(frame: Image, rng: np.random.Generator, gain: float) -> Image:
     return np.asarray(dark + rng.normal(0, 1, frame.shape) * np.sqrt(0.6 * np.maximum(dark, 0) + 55), np.float32)
 
 
-def render(scene: Scene, background: Pair, crops: Sequence[Pair], frames: int, out: Path, seed: int) -> None:
-    """Write one sequence; the first crop is the target."""
+def render(
+    scene: Scene, background: Pair, crops: Sequence[Pair], frames: int, out: Path, seed: int, front: int
+) -> None:
+    """Write one sequence; the first crop is the target, of the next two that cross its way `front` hide it."""
     rng = np.random.default_rng(seed)
     room = np.array(CANVAS, float) - SIZE
     camera = reflect(wander(frames, rng, 1.0, 0.95) + room / 2, np.zeros(2), room)
@@ -208,8 +210,7 @@ def render(scene: Scene, background: Pair, crops: Sequence[Pair], frames: int, o
             draw = partial(stray, frames, rng)
         ways.append(clear_way(draw, target, (sizes[0], size)))
     boxes = [boxes_of(way, size, camera) for way, size in zip(ways, sizes, strict=True)]
-    # one of those that cross is in front of the target, the other behind it
-    order = [*range(len(ways) - 1, 2, -1), 2, 0, 1]
+    order = [*range(len(ways) - 1, front, -1), 0, *range(front, 0, -1)]  # drawn later, seen in front
     # some pairs were taken at night and need no more darkness
     gain = min(1.0, float(rng.uniform(10, 22) / background[0].mean()))
     mist = float(rng.uniform(2.5, 5))
@@ -264,6 +265,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=24)
     parser.add_argument("--frames", type=int, default=120)
     parser.add_argument("--seed", type=int, default=8)
+    parser.add_argument("--front", type=int, default=1, choices=(0, 1, 2), help="how many of those that cross hide it")
     args = parser.parse_args()
     if args.out.exists() and any(args.out.iterdir()):
         raise SystemExit(f"{args.out}: not empty; give a new folder")
@@ -281,7 +283,7 @@ def main() -> None:
         background = read_pair(args.pairs / place["visible"], args.pairs / place["infrared"], CANVAS)
         name = f"{number:02d}_{kind}"
         seed = int(rng.integers(1 << 31))
-        render(scene, background, [pair for _, pair in chosen], args.frames, args.out / name, seed)
+        render(scene, background, [pair for _, pair in chosen], args.frames, args.out / name, seed, args.front)
         spans = ["" if span is None else f"{span[0]}-{span[1]}" for span in (scene.crossover, scene.dropout)]
         lost = f"{scene.lost} {spans[1]}".strip()
         lines.append(f"{name},{kind},{int(scene.night)},{spans[0]},{lost},{place['visible']},{chosen[0][0]}")

@@ -1,13 +1,14 @@
 """Every method in every format, as exported and as tracking makes graphs by itself."""
 
 import pytest
+import torch
 
 import duotrack
 from duotrack.errors import InputError
 from duotrack.runtime import compiled, graph_cache
 from duotrack.runtime.export import export_model
 from duotrack.runtime.graph_facts import Wanted
-from small_net import AUX, BOTH, NONE, RGB, same, track
+from small_net import AUX, BOTH, BOX, NONE, RGB, frame, same, track
 
 SIDES = ("rgb", "aux")
 
@@ -68,9 +69,26 @@ def test_tracking_makes_its_graphs_while_sensors_come_and_go(zoo, tmp_path, monk
 
 @pytest.mark.skipif(compiled._cxx() is None, reason="there is no C++ compiler here")
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "precision"), [("ipl", "fp32"), ("patrack", "fp32"), ("patrack", "bf16")])
-def test_compiled_answers_as_torch_does(zoo, name, precision):
+@pytest.mark.parametrize("name", ["ipl", "patrack"])
+def test_compiled_answers_as_torch_does(zoo, name):
     there = [BOTH, BOTH, RGB]
-    ours = duotrack.load_tracker(name, backend="compiled", precision=precision, device="cpu")
-    theirs = duotrack.load_tracker(name, precision=precision, device="cpu")
-    same(track(ours, there), track(theirs, there), atol=1e-3 if precision == "fp32" else 0.5)
+    ours = duotrack.load_tracker(name, backend="compiled", device="cpu")
+    same(track(ours, there), track(duotrack.load_tracker(name, device="cpu"), there))
+
+
+@pytest.mark.skipif(compiled._cxx() is None, reason="there is no C++ compiler here")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ipl", "patrack"])
+def test_compiled_is_no_further_off_in_bf16_than_torch(zoo, name):
+    """One look each: rounding apart, boxes of a loop end where the loop takes them, not where the arithmetic does."""
+
+    def looked(backend: str, precision: str) -> list[torch.Tensor]:
+        tracker = duotrack.load_tracker(name, backend=backend, precision=precision, device="cpu")
+        tracker.init(frame(0), frame(1), BOX)
+        maps = tracker.maps(tracker.ask(frame(2), frame(3)))
+        return [each.float() for each in (maps.score_map, maps.size_map, maps.offset_map)]
+
+    exact, eager, ours = (looked(*each) for each in (("torch", "fp32"), ("torch", "bf16"), ("compiled", "bf16")))
+    for true, rounded, other in zip(exact, eager, ours, strict=True):
+        allowed = float((rounded - true).abs().max())
+        assert 0 < float((other - true).abs().max()) <= 2 * allowed

@@ -40,6 +40,7 @@ class Geometry:
     stride: int = 16
     rim: float = 1.0
     window: float = 1.0
+    unbias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ MODELS: dict[str, ModelSpec] = {
         method="ckd",
         summary="CKD on a small Hiera backbone shared by both modalities; runs on a laptop CPU",
         build=build_ckd_tiny,
-        geometry=Geometry(template_size=96, search_size=192, rim=0.5, window=0.5),
+        geometry=Geometry(template_size=96, search_size=192, rim=0.5, window=0.5, unbias=0.5),
         elimination="none",
         weights="ckd-tiny.safetensors",
         calibration=(1.977, 0.553),  # fitted on the held-out videos of docs/models/ckd-tiny.md

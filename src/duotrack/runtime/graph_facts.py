@@ -48,6 +48,7 @@ class _Sizes(BaseModel):
     stride: Annotated[int, Field(ge=1, le=64)]
     rim: Annotated[float, Field(ge=0, le=1)] = 1.0
     window: Annotated[float, Field(ge=0, le=4)] = 1.0
+    unbias: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class GraphFacts(BaseModel):

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from duotrack.errors import InputError
-from duotrack.runtime.graph_facts import MAPS, GraphFacts
+from duotrack.runtime.graph_facts import GraphFacts
 from duotrack.runtime.graph_net import in_batches
 from duotrack.runtime.ir_file import read_ir_facts
 from duotrack.runtime.mapped import dropping_pages, give_back
 from duotrack.runtime.onnx_file import read_onnx_facts
+from duotrack.runtime.openvino_pieces import behead, cut, sized
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16"}
 """In which type OpenVINO computes what is not integer; it falls back to f32 where the processor lacks the type."""
@@ -45,7 +46,9 @@ def openvino_core() -> Any:
 
 
 class OpenVINOSession:
-    """A graph from a file, cut in two where its network keeps a template's tokens.
+    """A graph from a file, cut where its network keeps a template's tokens, and in 16 bits before its head.
+
+    The head is then computed in float32: it is a few hundredths of the work, and what it rounds moves boxes most.
 
     Args:
         path: OpenVINO IR (`.xml` beside its `.bin`) or ONNX, with the metadata of an export.
@@ -59,9 +62,11 @@ class OpenVINOSession:
     def __init__(self, path: Path, *, precision: str | None = None, threads: int) -> None:
         self.facts, self._model = read_graph(path)
         require_openvino()
+        precision = precision or self.facts.precision
+        self._apart = HINTS[precision] != "f32" and self.facts.precision != "int8"
         self._path = path.with_suffix(".bin") if path.suffix == ".xml" else path
         self._settings = {
-            "INFERENCE_PRECISION_HINT": HINTS[precision or self.facts.precision],
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -76,7 +81,8 @@ class OpenVINOSession:
 
     def follow(self, inputs: list[Tensor]) -> list[Tensor]:
         """See `duotrack.runtime.graph_net.Session`."""
-        return self._run("follow", inputs)
+        found = self._run("follow", inputs)
+        return self._run("head", found) if len(found) == 1 else found  # features alone, else the maps
 
     def _run(self, piece: str, inputs: list[Tensor]) -> list[Tensor]:
         if self.facts.batch and len(inputs[0]) != self.facts.batch:
@@ -91,7 +97,11 @@ class OpenVINOSession:
         if key not in self._requests:
             model = sized(self._model.clone(), self.facts, batch=len(inputs[0]))
             with dropping_pages(self._path):
-                compiled = openvino_core().compile_model(cut(model, self.facts)[piece], "CPU", self._settings)
+                pieces = cut(model, self.facts)
+                if self._apart:
+                    pieces |= behead(pieces["follow"])
+                settings = self._settings | ({"INFERENCE_PRECISION_HINT": "f32"} if piece == "head" else {})
+                compiled = openvino_core().compile_model(pieces[piece], "CPU", settings)
                 self._requests[key] = compiled.create_infer_request()
             del model
             give_back()
@@ -138,39 +148,6 @@ def check_ports(model: Any, facts: GraphFacts, source: str) -> None:
     )
     if not fits or not named:
         raise InputError(f"{source} holds another graph than its metadata say; export it again")
-
-
-def sized(model: Any, facts: GraphFacts, *, batch: int) -> Any:
-    """The same model for `batch` samples; nothing in it asks for a shape any more."""
-    ov = require_openvino()
-    model.reshape(dict(zip(model.inputs, facts.input_shapes(batch).values(), strict=True)))
-    for op in model.get_ops():
-        if op.get_type_name() == "ShapeOf":  # it may ask an input that a piece of the graph does not have
-            shape = list(op.input(0).get_source_output().get_shape())
-            kind = op.output(0).get_element_type().to_dtype()
-            op.output(0).replace(ov.opset13.constant(shape, dtype=kind).output(0))
-    return model
-
-
-def cut(model: Any, facts: GraphFacts) -> dict[str, Any]:
-    """The graph that tracks, and the one that makes a template's tokens for it where they can be kept."""
-    ov = require_openvino()
-    if not facts.keeps:
-        return {"follow": model}
-    images = [port.get_node() for port in model.inputs]
-    results = [port.get_node() for port in model.outputs]
-    count, tokens = len(facts.template), []
-    for result in results[len(MAPS) :]:
-        made = result.input(0).get_source_output()
-        given = ov.opset13.parameter(made.get_partial_shape(), made.get_element_type())
-        for consumer in made.get_target_inputs():
-            if consumer.get_node().get_type_name() != "Result":
-                consumer.replace_source_output(given.output(0))
-        tokens.append(given)
-    return {
-        "remember": ov.Model(results[len(MAPS) :], images[:count], "remember"),
-        "follow": ov.Model(results[: len(MAPS)], [*tokens, *images[count:]], "follow"),
-    }
 
 
 def _shape(port: Any) -> list[int]:

@@ -17,6 +17,7 @@ from duotrack.errors import InputError
 from duotrack.frames import Image, Kind, Modality, TrackResult, available_modalities
 from duotrack.models.outputs import HeadMaps
 from duotrack.models.zoo import Geometry
+from duotrack.tracking.bias import NONE, Bias, measure, unbiased
 from duotrack.tracking.crop import square_around
 from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
@@ -33,7 +34,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """What is known of the object that is being followed; `first`: the modalities of the frame it was shown in."""
+    """What is known of the object that is being followed.
+
+    `box` is where the network has it, and what is searched around; `reported` the same less the network's `bias`;
+    `first`: the modalities of the frame it was shown in.
+    """
 
     template: Any
     size: tuple[int, int]
@@ -43,6 +48,8 @@ class _Target:
     first: tuple[Modality, ...]
     renewal: Renewal
     hunt: Hunt
+    reported: NDArray[np.float64]
+    bias: Bias = NONE
 
 
 class Tracker:
@@ -134,7 +141,12 @@ class Tracker:
         there = available_modalities(rgb, aux)
         past = remember(self.missing, (rgb, aux), Past())
         template = self._template(rgb, aux, start)
-        self._target = _Target(template, size, start, Memory(), past, there, Renewal(), Hunt(start))
+        self._target = _Target(template, size, start, Memory(), past, there, Renewal(), Hunt(start), start)
+        if self.geometry.unbias:
+            shown = shown_instead(self.missing, (rgb, aux), Past())
+            question = Question(template, (None, None), 1.0, there, past, shown=shown)
+            [(seen, _)] = self._look_elsewhere(question, [(start, self.geometry.search_factor)], True)
+            self._target = replace(self._target, bias=measure(seen, start))
         return TrackResult(start.copy(), 1.0, "tracking", there)
 
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
@@ -238,8 +250,13 @@ class Tracker:
             certain = found if elsewhere is None and score >= self.redetect.begin_below else None
         memory, state = step(self.rule, memory, score)
         renewal = target.renewal if self.templates is None else self._renewed(target, question, peak, certain, box)
-        self._target = replace(target, box=box, memory=memory, past=question.past, renewal=renewal, hunt=hunt)
-        return TrackResult(box.copy(), score, state, question.present)
+        reported = target.reported  # of a box that is held, as well
+        if not np.array_equal(box, target.box):
+            reported = clip_xywh(unbiased(box, target.bias, self.geometry.unbias), *target.size)
+        self._target = replace(
+            target, box=box, memory=memory, past=question.past, renewal=renewal, hunt=hunt, reported=reported
+        )
+        return TrackResult(reported.copy(), score, state, question.present)
 
     def _look_elsewhere(self, question: Question, places: Sequence[Place], near: bool) -> list[tuple[Box, float]]:
         """What the network finds in other squares of the frame of a question: boxes, clipped, and confidences."""
