@@ -5,10 +5,17 @@ import pytest
 import torch
 
 import duotrack
+from duotrack.runtime import openvino_pieces
 from duotrack.runtime.export import export_model
 from duotrack.runtime.openvino_backend import OpenVINOSession, openvino_core, read_graph
 from duotrack.runtime.openvino_pieces import behead, cut, sized
 from small_net import BOTH, RGB, track
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    """Small networks' heads count as wide."""
+    monkeypatch.setattr(openvino_pieces, "WIDE", 1)
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def answers(model, inputs):
 
 
 @pytest.mark.parametrize("name", ["small", "ipl", "patrack"])
-def test_body_and_head_are_the_whole(graph, name):
+def test_body_and_head_are_the_whole(wide, graph, name):
     facts, model = read_graph(graph(name))
 
     def follow():
@@ -46,14 +53,15 @@ def test_body_and_head_are_the_whole(graph, name):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_a_network_without_products_stays_whole(graph):
-    facts, model = read_graph(graph("plain"))
+@pytest.mark.parametrize("name", ["plain", "small"], ids=["no products", "a narrow head"])
+def test_others_stay_whole(graph, name):
+    facts, model = read_graph(graph(name))
     whole = cut(sized(model, facts, batch=1), facts)["follow"]
     assert behead(whole) == {"follow": whole}
 
 
 @pytest.mark.parametrize(("precision", "apart"), [("fp32", False), ("bf16", True)])
-def test_only_graphs_in_16_bits_are_cut(graph, precision, apart):
+def test_only_graphs_in_16_bits_are_cut(wide, graph, precision, apart):
     session = OpenVINOSession(graph("small"), precision=precision, threads=1)
     inputs = track_inputs(session)
     tokens = session.remember(inputs[: len(session.facts.template)])
@@ -68,7 +76,7 @@ def track_inputs(session):
     )
 
 
-def test_tracking_in_16_bits_follows_the_same_target(graph):
+def test_tracking_in_16_bits_follows_the_same_target(wide, graph):
     path = graph("small")
     there = [BOTH, BOTH, RGB]
     exact = track(duotrack.load_tracker("small", weights=path, backend="openvino"), there)

@@ -46,9 +46,9 @@ def openvino_core() -> Any:
 
 
 class OpenVINOSession:
-    """A graph from a file, cut where its network keeps a template's tokens, and in 16 bits before its head.
+    """A graph from a file, cut where its network keeps a template's tokens, and in 16 bits before a wide head.
 
-    The head is then computed in float32: it is a few hundredths of the work, and what it rounds moves boxes most.
+    That is then computed in float32 (`duotrack.runtime.openvino_pieces.behead`).
 
     Args:
         path: OpenVINO IR (`.xml` beside its `.bin`) or ONNX, with the metadata of an export.
