@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from duotrack.models.zoo import MODELS
 from duotrack.tracking.bias import NONE, measure, unbiased
+from duotrack.tracking.redetect import Redetection
 from duotrack.tracking.tracker import Tracker
 from scripted import CENTRE, GEOMETRY, ScriptedNet
 
@@ -101,6 +102,59 @@ def test_a_held_box_is_the_last_one_reported():
     assert held.box.tolist() == BOX.tolist()  # as given
     found = t.update(frame(2), frame(3))
     assert t.update(None, None).box.tolist() == found.box.tolist() != BOX.tolist()
+
+
+def low(t: Tracker, frames: int) -> list[np.ndarray]:
+    """Boxes of frames in which the network is not sure."""
+    return [t.update(frame(i), frame(i)).box for i in range(2, 2 + frames)]
+
+
+def test_a_given_box_that_is_held_at_once_is_not_corrected():
+    """Its owner's box has no bias, and a fraction of a pixel must not make it another."""
+    given_box = np.array([60.3, 40.7, 20.1, 20.6])
+    net = ScriptedNet(scores=[0.9, 0.05], size=(0.3, 0.25))
+    t = Tracker(net, geometry=replace(GEOMETRY, unbias=0.5), redetect=Redetection())
+    t.init(frame(), frame(1), given_box)
+    assert low(t, 1)[0].tolist() == given_box.tolist()
+
+
+def test_a_hunt_before_anything_was_reliable_holds_a_size_between_both():
+    """The network sees 25 px where its owner said 20: neither the one nor the other, and never less than 20."""
+    net = ScriptedNet(scores=[0.9, 0.6] + [0.05] * 40, size=(0.3125, 0.25))
+    t = Tracker(net, geometry=replace(GEOMETRY, unbias=0.5), redetect=Redetection())
+    t.init(frame(), frame(1), BOX)
+    widths = [box[2] for box in low(t, 6)]
+    assert widths[-1] == pytest.approx(np.sqrt(20 * 25))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [(-10, 40, 40, 40), (140, 90, 40, 40), (60, 40, 8, 8)],
+    ids=["over the left edge", "over the corner", "smaller than boxes become"],
+)
+def test_clipping_teaches_nothing(start: tuple[float, ...]):
+    """The network sees 30 px where 25 are right; what clipping does to the box is not its bias."""
+    net = ScriptedNet(size=(0.3, 0.3))
+    plain, ours = tracker(ScriptedNet(size=(0.3, 0.3)), 0.0), tracker(net)
+    for each in (plain, ours):
+        each.init(frame(), frame(1), start)
+    np.testing.assert_allclose(low(ours, 3), low(plain, 3))
+
+
+def test_a_shift_is_taken_off_too():
+    """A network that sees every target 5 px to the right: 20 px a cell, the size 20 px."""
+    net = ScriptedNet(answers=[(2, 2, 0.25, 0.0), (2, 2, 0.25, 0.0)])
+    t = tracker(net, 1.0)
+    t.init(frame(), frame(1), BOX)
+    np.testing.assert_allclose(low(t, 1)[0], BOX)
+
+
+def test_a_box_at_the_border_stays_there():
+    """What is reported is corrected before it is clipped."""
+    net = ScriptedNet(answers=[CENTRE, (2, 0, 0.0, 0.0)], size=(0.4, 0.25))
+    t = tracker(net)
+    t.init(frame(), frame(1), (10.0, 40.0, 20.0, 20.0))
+    assert low(t, 1)[0][0] == 0.0
 
 
 def test_a_first_frame_of_one_modality_is_enough():

@@ -30,7 +30,9 @@ class Geometry:
     A crop's side is `factor` times the square root of the box area; it is resized to `size` pixels. `rim`: share of its
     contrast that a template keeps outside of the target's box, so that the network knows the box's shape; 1 leaves it
     as it is (ours: nothing else tells a network where in its template the target ends). `window`: the power of the Hann
-    window that weights the score map; 1 as published, less trusts nearness less, 0 not at all.
+    window that weights the score map; 1 as published, less trusts nearness less, 0 not at all. `unbias`: share of the
+    difference between the network's own box in the first frame and the given one that is taken off each reported box
+    (`duotrack.tracking.bias`); 0 as published.
     """
 
     template_size: int

@@ -48,7 +48,7 @@ def openvino_core() -> Any:
 class OpenVINOSession:
     """A graph from a file, cut where its network keeps a template's tokens, and in 16 bits before a wide head.
 
-    That is then computed in float32 (`duotrack.runtime.openvino_pieces.behead`).
+    Such a head is computed in float32 (`duotrack.runtime.openvino_pieces.behead`).
 
     Args:
         path: OpenVINO IR (`.xml` beside its `.bin`) or ONNX, with the metadata of an export.

@@ -2,8 +2,8 @@
 
 A box says where its user ends the object: with its shadow or without, with the rotor or without. Asked for the target
 in the very frame it was shown in, a network answers with a box of its own; what it does differently there it goes on
-doing. Half of that disagreement, taken off each box that is reported, brought more than all of it on validation videos,
-where part of it is chance. The tracker itself goes on searching round the network's own boxes: fed back, a
+doing, in part: half of that difference, taken off each box that is reported, brought more on validation videos than
+all of it. The tracker itself goes on searching round the network's own boxes: fed back, a
 correction of the size would act anew in each frame, since what a network says of a size depends on the region's.
 
 No published tracker does this: it is ours.

@@ -134,7 +134,7 @@ def pursue(
 
 
 def held(hunt: Hunt, previous: Box) -> Box:
-    """The box to report and to search around where the confidence is low and nothing was found elsewhere.
+    """The box to hold, and to search around, where the confidence is low and nothing was found elsewhere.
 
     That of the frame before, in a hunt with the size of the last reliable one; it may leave the frame.
     """

@@ -21,7 +21,7 @@ from duotrack.tracking.bias import NONE, Bias, measure, unbiased
 from duotrack.tracking.crop import square_around
 from duotrack.tracking.decode import Peak, find_peaks, hann_window, map_back
 from duotrack.tracking.images import FrameCheck, check_box, frame_size
-from duotrack.tracking.missing import Past, Policy, remember, shown_instead
+from duotrack.tracking.missing import Images, Past, Policy, remember, shown_instead
 from duotrack.tracking.preprocess import fade_rim
 from duotrack.tracking.question import Network, Pair, Question, default_stack, stacked_maps
 from duotrack.tracking.redetect import Box, Hunt, Place, Redetection, held, pursue
@@ -141,12 +141,9 @@ class Tracker:
         there = available_modalities(rgb, aux)
         past = remember(self.missing, (rgb, aux), Past())
         template = self._template(rgb, aux, start)
-        self._target = _Target(template, size, start, Memory(), past, there, Renewal(), Hunt(start), start)
-        if self.geometry.unbias:
-            shown = shown_instead(self.missing, (rgb, aux), Past())
-            question = Question(template, (None, None), 1.0, there, past, shown=shown)
-            [(seen, _)] = self._look_elsewhere(question, [(start, self.geometry.search_factor)], True)
-            self._target = replace(self._target, bias=measure(seen, start))
+        bias = self._bias(Question(template, (None, None), 1.0, there, past), (rgb, aux), start)
+        seen = start if bias is NONE else unbiased(start, bias, -1)
+        self._target = _Target(template, size, start, Memory(), past, there, Renewal(), Hunt(seen), start, bias)
         return TrackResult(start.copy(), 1.0, "tracking", there)
 
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
@@ -231,7 +228,7 @@ class Tracker:
         target = self._target
         assert target is not None, "ask comes first"
         found = None if peak is None else self._found(target.box, question, peak)
-        box, score = target.box, 0.0
+        box, score, fresh = target.box, 0.0, found
         if peak is not None and found is not None:
             box, score = (
                 clip_xywh(found, *target.size),
@@ -244,19 +241,38 @@ class Tracker:
             hunt, elsewhere = pursue(self.redetect, hunt, box, score, images=question.shown, factor=factor, look=look)
             if elsewhere is not None:
                 box, score = elsewhere
-                memory = Memory()
+                memory, fresh = Memory(), box
             elif score < self.redetect.begin_below:
-                box = clip_xywh(held(hunt, target.box), *target.size)
+                box, fresh = clip_xywh(held(hunt, target.box), *target.size), None
             certain = found if elsewhere is None and score >= self.redetect.begin_below else None
         memory, state = step(self.rule, memory, score)
         renewal = target.renewal if self.templates is None else self._renewed(target, question, peak, certain, box)
-        reported = target.reported  # of a box that is held, as well
-        if not np.array_equal(box, target.box):
-            reported = clip_xywh(unbiased(box, target.bias, self.geometry.unbias), *target.size)
+        reported = self._reported(target, hunt, fresh) if self.geometry.unbias else box
         self._target = replace(
             target, box=box, memory=memory, past=question.past, renewal=renewal, hunt=hunt, reported=reported
         )
         return TrackResult(reported.copy(), score, state, question.present)
+
+    def _bias(self, question: Question, images: Images, start: Box) -> Bias:
+        """What the network sees otherwise in the first frame; nothing is learnt of a box at the border, or tiny."""
+        height, width = frame_size(*images) or (0, 0)
+        if not self.geometry.unbias or not np.allclose(clip_xywh(start, height, width), start):
+            return NONE
+        search, factor = self._crop(*images, start, self.geometry.search_factor, self.geometry.search_size)
+        question = replace(question, search=search, resize_factor=factor)
+        seen = self._found(start, question, self.look(question))
+        return NONE if seen is None else measure(seen, start)
+
+    def _reported(self, target: _Target, hunt: Hunt, fresh: Box | None) -> Box:
+        """A box that was found, less the bias; else the last one reported, in a hunt with the anchor's size."""
+        share = self.geometry.unbias
+        if fresh is not None:
+            return clip_xywh(unbiased(fresh, target.bias, share), *target.size)
+        if hunt.cursor is None:
+            return target.reported
+        sides = unbiased(hunt.anchor, target.bias, share)[2:]
+        middle = target.reported[:2] + target.reported[2:] / 2
+        return clip_xywh(np.concatenate([middle - sides / 2, sides]), *target.size)
 
     def _look_elsewhere(self, question: Question, places: Sequence[Place], near: bool) -> list[tuple[Box, float]]:
         """What the network finds in other squares of the frame of a question: boxes, clipped, and confidences."""
