@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     tracker = load_tracker(args.model, weights=args.weights, precision=args.precision, device="cpu", redetect=False)
+    # what the network says of this very frame is what is measured: nothing of it may be learnt beforehand
+    tracker.geometry = replace(tracker.geometry, unbias=0.0)
     rng = np.random.default_rng(args.seed)
     overlaps = defaultdict(list)
     for file, boxes in read_boxes(args.root).items():
