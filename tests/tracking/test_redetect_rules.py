@@ -106,39 +106,28 @@ def test_a_frame_without_images_changes_nothing():
     assert found is None
 
 
+def hunted(look):
+    """Hunt, find after the first and the second frame of a hunt in which `look` answers."""
+    hunt, steps = Hunt(np.array(START), cursor=0), []
+    for _ in range(2):
+        hunt, found = pursue(RULE, hunt, np.array(START), 0.1, images=(scene(), None), factor=4, look=look)
+        steps.append((hunt, found))
+    return steps
+
+
 @pytest.mark.parametrize(("change", "believed"), [(2.0, True), (4.0, False), (0.2, False)])
 def test_a_find_must_be_of_a_plausible_size(change, believed):
     side = 16 * change
     find = np.array([200.0, 100.0, side, side])
-    hunt = Hunt(np.array(START), cursor=0)
-    for _ in range(2):
-        hunt, found = pursue(
-            RULE,
-            hunt,
-            np.array(START),
-            0.1,
-            images=(scene(), None),
-            factor=4,
-            look=lambda around, near: [(find, 0.9)] * len(around),
-        )
+    found = hunted(lambda around, near: [(find, 0.9)] * len(around))[-1][1]
     assert (found is not None) == believed
 
 
 def test_a_find_that_is_not_there_in_the_next_frame_is_dropped():
     answers = iter([0.9, 0.9, 0.9, 0.2, 0.0, 0.0])
-    hunt = Hunt(np.array(START), cursor=0)
-    for _ in range(2):
-        hunt, found = pursue(
-            RULE,
-            hunt,
-            np.array(START),
-            0.1,
-            images=(scene(), None),
-            factor=4,
-            look=lambda around, near: [(np.array([200.0, 100, 16, 16]), next(answers)) for _ in around],
-        )
-        assert found is None
-    assert hunt.find is None
+    steps = hunted(lambda around, near: [(np.array([200.0, 100, 16, 16]), next(answers)) for _ in around])
+    assert [found for _, found in steps] == [None, None]
+    assert steps[-1][0].find is None
 
 
 def test_the_box_is_held_where_the_network_is_not_sure():

@@ -230,10 +230,7 @@ class Tracker:
         found = None if peak is None else self._found(target.box, question, peak)
         box, score, fresh = target.box, 0.0, found
         if peak is not None and found is not None:
-            box, score = (
-                clip_xywh(found, *target.size),
-                self._score(peak),
-            )
+            box, score = clip_xywh(found, *target.size), self._score(peak)
         memory, hunt, certain = target.memory, target.hunt, found
         if self.redetect is not None:
             look = partial(self._look_elsewhere, question)
