@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from duotrack.datasets.simulation.actors import Draft
 from duotrack.datasets.simulation.assets import KINDS, Background, Pool
 from duotrack.datasets.simulation.cameras import Sensors, feel, see, smeared
 from duotrack.datasets.simulation.draw import draw_scene
-from duotrack.datasets.simulation.motion import STEP, Path, wander
+from duotrack.datasets.simulation.motion import STEP, Path, Ways, wander
 from duotrack.datasets.simulation.pairs import SEARCH_SHOWN, TEMPLATE_SHOWN, draw_shots
 from duotrack.datasets.simulation.render import thermal_frame, truth, visible_frame
 from duotrack.datasets.simulation.scene import CAMERA, Actor, Scene, clip_box
@@ -185,6 +186,31 @@ def test_a_true_thermal_picture_is_used_as_it_is(drawn: Pool) -> None:
     solid = pose.colour[..., 3] == 255
     assert pose.infrared is not None
     assert (heat[..., 0][solid] == pose.infrared[solid]).all()
+
+
+def test_a_framed_object_fills_its_box_and_is_among_framed_ones_of_its_class(drawn: Pool) -> None:
+    settings = Scenes(width=160, height=128, framed=1, regions=0)
+    for seed in range(8):
+        draft = Draft(rng(seed), drawn, settings, Climate(100, 20), Ways(), False)
+        framed = draft.sprite("person")
+        assert framed.inside is not None
+        for pose, bare in zip(framed.poses, framed.inside.poses, strict=True):
+            alpha, within = pose.colour[..., 3], bare.colour[..., 3]
+            middle = alpha[alpha.shape[0] // 2], alpha[:, alpha.shape[1] // 2]
+            assert min(each.min() for each in middle) > 127  # from edge to edge, where a bare outline is full of holes
+            assert (alpha > 127).mean() > (within > 127).mean()
+            assert pose.warm is not None
+            assert (pose.colour[..., :3] <= alpha[..., None]).all()  # still premultiplied
+        other = draft.like(framed)
+        assert other.kind == "person"
+        assert other.inside is not None
+
+
+def test_an_object_whose_true_warmth_is_held_is_not_framed(drawn: Pool) -> None:
+    sprite = drawn.shapes["person"][0]
+    true = replace(sprite, poses=tuple(replace(pose, infrared=pose.warm) for pose in sprite.poses))
+    draft = Draft(rng(0), drawn, SCENES, Climate(100, 20), Ways(), False)
+    assert draft.framed(true) is true
 
 
 def test_pairs_are_the_same_from_the_same_seed_and_as_asked(drawn: Pool) -> None:

@@ -34,19 +34,23 @@ class Attention(nn.Module):
             None.
         """
         b, n, c = tokens.shape
-        if skip:
-            q = self._heads(F.linear(tokens[:, skip:], self.qkv.weight[:c], self.qkv.bias[:c]), 1)[0]
-            k, v = self._heads(F.linear(tokens, self.qkv.weight[c:], self.qkv.bias[c:]), 2)
-        else:
-            q, k, v = self._heads(self.qkv(tokens), 3)
+        q, k, v = self.qkv(tokens).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        q = q[:, :, skip:]
         row = None if query is None else attention_row(q[:, :, query], k)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(b, n - skip, c)), row
 
-    def _heads(self, joined: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, N, parts * C) -> `parts` times (B, heads, N, C / heads)."""
-        b, n, width = joined.shape
-        return joined.view(b, n, parts, self.heads, width // parts // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention of (B, heads, N, D) tensors.
+
+    Fused, but for training on the CPU: torch's fused backward pass takes three times as long there as two products
+    (benchmarks/README.md, what training gains).
+    """
+    if q.device.type == "cpu" and q.requires_grad:
+        weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1)
+        return weights.to(v.dtype) @ v  # autocast leaves a softmax in float32
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 @torch.no_grad()
@@ -62,11 +66,12 @@ class Mlp(nn.Module):
     def __init__(self, *, dim: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
+        self.act: nn.Module = nn.GELU()
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        return self.fc2(F.gelu(self.fc1(tokens)))
+        return self.fc2(self.act(self.fc1(tokens)))
 
 
 class Block(nn.Module):

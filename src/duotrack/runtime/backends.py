@@ -142,7 +142,7 @@ def open_network(
     """
     if backend == "torch":
         net = deploy(build_net(name, weights=weights, elimination=elimination))
-        return prepare(net, device=device, precision=precision)
+        return prepare(net, device=device, precision=precision, packed=True)
     if backend == "compiled":
         from duotrack.runtime.compiled import CompiledNet
 

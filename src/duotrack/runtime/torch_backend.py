@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from duotrack.errors import InputError, nearest
 from duotrack.models.outputs import HeadMaps
+from duotrack.runtime.packed import can_pack, pack
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -83,7 +84,15 @@ def resolve_device(device: str, precision: str = "fp32") -> torch.device:
     return torch.device(kind, int(number)) if kind == "cuda" and number else torch.device(kind)
 
 
-def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32") -> nn.Module:
-    """Move `net` to `device` for inference in `precision`; it takes and gives float32 whatever it computes in."""
+def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32", packed: bool = False) -> nn.Module:
+    """Move `net` to `device` for inference in `precision`; it takes and gives float32 whatever it computes in.
+
+    Args:
+        net: taken over. device: where it computes. precision: "fp32", "bf16" or "fp16".
+        packed: lay out weights as this processor multiplies them (`duotrack.runtime.packed`), for running eagerly.
+    """
     net = net.to(device).eval().requires_grad_(False)
-    return net if precision == "fp32" else HalfPrecision(net, PRECISIONS[precision]).eval()
+    if precision == "fp32":
+        return net
+    half = HalfPrecision(net, PRECISIONS[precision]).eval()
+    return pack(half) if packed and can_pack(device, half.dtype) else half

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from duotrack.datasets.simulation.assets import KINDS, Pool
+from duotrack.datasets.simulation.assets import KINDS, Background, Pool
 from duotrack.datasets.simulation.motion import Ways
 from duotrack.datasets.simulation.scene import Actor
 from duotrack.datasets.simulation.settings import Scenes
@@ -44,10 +44,13 @@ class Draft:
         choice = pool.cutouts[kind] or tuple(each for kinds in KINDS for each in pool.cutouts[kinds])
         if not choice or rng.random() < self.settings.procedural:
             choice = pool.shapes[kind]
-        return choice[int(rng.integers(len(choice)))]
+        sprite = choice[int(rng.integers(len(choice)))]
+        return self.framed(sprite) if rng.random() < self.settings.framed else sprite
 
     def like(self, sprite: Sprite) -> Sprite:
         """Another object of the same class and manner."""
+        if sprite.inside is not None:
+            return self.framed(self.like(sprite.inside))
         if not any(sprite is each for each in (*self.pool.cutouts[sprite.kind], *self.pool.shapes[sprite.kind])):
             return self.region() or sprite
         drawn = self.pool.shapes[sprite.kind]
@@ -56,11 +59,46 @@ class Draft:
             choice = drawn
         return choice[int(self.rng.integers(len(choice)))]
 
+    def framed(self, sprite: Sprite) -> Sprite:
+        """The object with what is behind it in its box, a few pixels less: what a crop of a box shows.
+
+        One of which a true thermal picture is held stays as it is.
+        """
+        if any(pose.infrared is not None for pose in sprite.poses):
+            return sprite
+        rng = self.rng
+        width, height = sprite.size
+        background = self.picture()
+        rows, columns = background.rgb.shape[:2]
+        share = float(rng.uniform(0.1, 0.6)) * min(columns / width, rows / height)
+        w, h = max(int(width * share), 2), max(int(height * share), 2)
+        x, y = int(rng.integers(columns - w + 1)), int(rng.integers(rows - h + 1))
+        behind = cv2.resize(background.rgb[y : y + h, x : x + w], (width, height), interpolation=cv2.INTER_AREA)
+        cold = np.full((height, width), int(rng.integers(0, 120)), np.uint8)
+        edge = rng.integers(0, max(round(0.06 * min(width, height)), 1) + 1, 4)  # a box may cut a little off
+        part = (slice(int(edge[0]), height - int(edge[1])), slice(int(edge[2]), width - int(edge[3])))
+        mask = _rounded(width, height, edge)
+        made = []
+        for pose in sprite.poses:
+            alpha = pose.colour[..., 3:]
+            shown = cv2.multiply(behind, 255 - np.repeat(alpha, 3, axis=2), scale=1 / 255)
+            rgb = np.asarray(pose.colour[..., :3] + shown, np.uint8)
+            warm = np.full_like(cold, 230) if pose.warm is None else pose.warm
+            heat = (warm * (alpha[..., 0] / 255) + cold * (1 - alpha[..., 0] / 255)).astype(np.uint8)
+            made.append(make_pose(rgb[part], mask[part], warm=heat[part]))
+        poses = tuple(pose for pose in made if pose is not None)
+        return Sprite(sprite.kind, poses, inside=sprite) if len(poses) == len(made) else sprite
+
+    def picture(self) -> Background:
+        """A background to take a piece of."""
+        pool = self.pool
+        choice = pool.drawn if not pool.photos or self.rng.random() < self.settings.procedural else pool.photos
+        return choice[int(self.rng.integers(len(choice)))]
+
     def region(self) -> Sprite | None:
         """A part of a background as an object: a rectangle, an ellipse or a polygon; None where it is too small."""
-        rng, pool = self.rng, self.pool
-        choice = pool.drawn if not pool.photos or rng.random() < self.settings.procedural else pool.photos
-        background = choice[int(rng.integers(len(choice)))]
+        rng = self.rng
+        background = self.picture()
         height, width = background.rgb.shape[:2]
         side = float(np.exp(rng.uniform(np.log(24), np.log(150))))
         stretch = float(np.exp(rng.uniform(-0.6, 0.6)))
@@ -117,12 +155,14 @@ class Draft:
 
 
 def _mask(rng: Rng, width: int, height: int) -> NDArray[np.uint8]:
-    """A whole rectangle, an ellipse or a polygon, the latter with soft rims."""
+    """A whole rectangle, one with rounded, soft corners, an ellipse or a polygon, the latter with soft rims."""
     pick = rng.random()
-    if pick < 0.4:
+    if pick < 0.25:
         return np.full((height, width), 255, np.uint8)
+    if pick < 0.5:
+        return _rounded(width, height, np.zeros(4, int))
     mask = np.zeros((height, width), np.uint8)
-    if pick < 0.7:
+    if pick < 0.75:
         axes = (max(width // 2 - 1, 1), max(height // 2 - 1, 1))
         cv2.ellipse(mask, (width // 2, height // 2), axes, 0, 0, 360, 255, -1, cv2.LINE_AA)
     else:
@@ -131,6 +171,14 @@ def _mask(rng: Rng, width: int, height: int) -> NDArray[np.uint8]:
         points = np.stack([np.cos(angles) * width / 2, np.sin(angles) * height / 2], axis=1) * reach
         cv2.fillPoly(mask, [(points + np.array([width / 2, height / 2])).astype(np.int32)], 255, cv2.LINE_AA)
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.8), np.uint8)
+
+
+def _rounded(width: int, height: int, edge: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Opacity of a rectangle whose corners fade; `edge`: rows above and below, columns left and right that are none."""
+    x = (2 * np.arange(width) + 1 - edge[2] + edge[3] - width) / (width - edge[2] - edge[3])
+    y = (2 * np.arange(height) + 1 - edge[0] + edge[1] - height) / (height - edge[0] - edge[1])
+    corner = np.abs(x)[None, :] ** 5 + np.abs(y)[:, None] ** 5
+    return np.asarray(255 * np.clip((1.12 - corner) / 0.25, 0, 1) * (corner < 2), np.uint8)
 
 
 def _recoloured(rng: Rng, poses: tuple[Pose, ...], *, strong: bool) -> tuple[Pose, ...]:

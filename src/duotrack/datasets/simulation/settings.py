@@ -28,6 +28,12 @@ class Scenes(BaseModel):
     regions: float = Field(
         default=0.2, ge=0, le=1, description="Share of objects that are random regions of a background picture."
     )
+    framed: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the other objects that bring what is behind them in their box along, as a crop does.",
+    )
     sky: float = Field(default=0.15, ge=0, le=1, description="Share of scenes with a small target before a sky.")
     distractors: float = Field(
         default=0.65, ge=0, le=1, description="Share of scenes with objects of the target's own class about it."

@@ -34,10 +34,14 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """An object: equally large poses, one for things that do not move their parts."""
+    """An object: equally large poses, one for things that do not move their parts.
+
+    `inside`: the object that this one is with a piece of its surroundings.
+    """
 
     kind: Kind
     poses: tuple[Pose, ...]
+    inside: "Sprite | None" = None
 
     @property
     def size(self) -> tuple[int, int]:
