@@ -2,7 +2,7 @@
 
     python benchmarks/training_choices.py [--rounds 7] [--batch 4]
 
-A step of ckd-tiny by `ckd-tiny-quick` in other precisions, memory layouts and optimisers; the distillation of a
+A step of ckd-tiny by `ckd-tiny-quick` in other precisions, memory layouts, optimisers and with torch's attention; the distillation of a
 ckd-base-sized network block by block instead of stacked; pairs from whole frames against pairs from a crop cache. One
 thread, processor time, variants taking turns: other programs hardly disturb the ratios.
 """
@@ -15,13 +15,16 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from duotrack.datasets.cache import CropCache, build_cache
 from duotrack.datasets.layouts import open_lasher
+from duotrack.models import attention
 from duotrack.models.zoo import model_spec
 from duotrack.training.data import Folders, open_folders, training_pairs
 from duotrack.training.distillation import content_term, per_block, style_term
@@ -60,6 +63,16 @@ def training_step(recipe: Recipe, batch: int, *, bf16: bool = True, fused: bool 
         optimiser.zero_grad()
 
     return step
+
+
+def torch_attention(step: Run) -> Run:
+    """The step with torch's fused attention, forward and backward, in the blocks."""
+
+    def run() -> None:
+        with patch.object(attention, "attend", F.scaled_dot_product_attention):
+            step()
+
+    return run
 
 
 def optimiser_step(recipe: Recipe, *, fused: bool) -> Run:
@@ -128,7 +141,12 @@ def main() -> None:
     recipe = load_recipe("ckd-tiny-quick", ["model.weights=null"])
     step = partial(training_step, recipe, args.batch)
     print("| of | instead | time, usual = 1 |\n|---|---|---|")
-    others = {"fp32": step(bf16=False), "plain AdamW": step(fused=False), "channels-last": step(last=True)}
+    others = {
+        "fp32": step(bf16=False),
+        "plain AdamW": step(fused=False),
+        "channels-last": step(last=True),
+        "torch's fused attention": torch_attention(step()),
+    }
     compare("a training step of ckd-tiny", step(), others, args.rounds)
     compare(
         "the fused optimiser", optimiser_step(recipe, fused=True), {"plain": optimiser_step(recipe, fused=False)}, 20

@@ -22,7 +22,7 @@ from duotrack.tracking.redetect import Redetection
 from duotrack.tracking.state import state_rule
 from duotrack.tracking.template import TemplateRule, rule_for
 from duotrack.tracking.tracker import Tracker
-from duotrack.weights.task import settle_kind
+from duotrack.weights.task import settle_kind, warn_of_other_crops
 
 
 def load_tracker(
@@ -108,6 +108,7 @@ def load_tracker(
         elimination=elimination,
         prepare_for=prepare_for,
     )
+    warn_of_other_crops(spec, weights)
     return Tracker(opened, geometry=spec.geometry, calibration=spec.calibration, **about)
 
 

@@ -40,7 +40,7 @@ from duotrack.weights.keymap import shown
 from duotrack.weights.read import read_checkpoint
 from duotrack.weights.report import load_weights
 from duotrack.weights.safetensor import save_weights
-from duotrack.weights.task import COLOURS_KEY, KEY
+from duotrack.weights.task import COLOURS_KEY, CROPS_KEY, KEY, stated_crops
 from duotrack.weights.tpf import check_agreement
 
 log = logging.getLogger(__name__)
@@ -244,7 +244,8 @@ def write_weights(net: nn.Module, path: Path, recipe: Recipe) -> None:
         weights=net,
         model=recipe.model.name,
         elimination=recipe.model.elimination,
-        extra={KEY: kind} | ({COLOURS_KEY: recipe.data.depth_colours} if kind == "depth" else {}),
+        extra={KEY: kind, CROPS_KEY: stated_crops(model_spec(recipe.model.name).geometry)}
+        | ({COLOURS_KEY: recipe.data.depth_colours} if kind == "depth" else {}),
     )
     save(path)
     if method_of(recipe.model.name).options(recipe.method).get("teachers"):

@@ -1,4 +1,4 @@
-"""What auxiliary frames a network was trained on, as far as its weights say."""
+"""What a network was trained on, as far as its weights say: which auxiliary frames, and crops of which extent."""
 
 import logging
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import get_args
 from duotrack.depth import Colours
 from duotrack.errors import InputError
 from duotrack.frames import Kind, kind_named
-from duotrack.models.zoo import ModelSpec
+from duotrack.models.zoo import Geometry, ModelSpec
 from duotrack.weights.build import packaged_weights
 from duotrack.weights.described import DamagedError
 from duotrack.weights.keymap import shown
@@ -16,8 +16,10 @@ from duotrack.weights.read import Checkpoint
 from duotrack.weights.safetensor import open_safetensors
 
 _log = logging.getLogger(__name__)
-KEY, COLOURS_KEY = "task", "depth_colours"
+KEY, COLOURS_KEY, CROPS_KEY = "task", "depth_colours", "crops"
 """Entries of the metadata of our files; published checkpoints have none, and those of PATrack's tasks look alike."""
+_CROPS_BEFORE = {"ckd-tiny": "2 4"}
+"""What files of ours were trained on that do not say it: others as the model is today."""
 
 
 def stated_kind(path: Path) -> Kind | None:
@@ -55,6 +57,29 @@ def trained_on(spec: ModelSpec, weights: str | Path | None) -> Trained:
     if path is None or not path.is_file():  # who reads it says it
         return NOTHING
     return Trained(stated_kind(path), _stated_colours(path), str(path))
+
+
+def stated_crops(geometry: Geometry) -> str:
+    """A geometry's entry in the metadata: sides of template and search region over the target's."""
+    return f"{geometry.template_factor:g} {geometry.search_factor:g}"
+
+
+def warn_of_other_crops(spec: ModelSpec, weights: str | Path | None) -> None:
+    """Say it where a file of ours was trained on template and search regions of another extent than the model has."""
+    metadata = {} if weights is None else _metadata(Path(weights))
+    if metadata.get("format") != "duotrack":
+        return
+    saw, has = metadata.get(CROPS_KEY, _CROPS_BEFORE.get(spec.name)), stated_crops(spec.geometry)
+    if saw not in (None, has):
+        words = [" and ".join(each.split()) for each in (saw, has)]
+        _log.warning(
+            "%s was trained with template and search region %s times the target, %s now has %s times: "
+            "its boxes will be less exact; train it on from there",
+            weights,
+            words[0],
+            spec.name,
+            words[1],
+        )
 
 
 def _stated_colours(path: Path) -> Colours | None:
@@ -123,7 +148,8 @@ def converted_task(path: Path, checkpoint: Checkpoint, wanted: Kind | None) -> d
     colours = checkpoint.metadata.get(COLOURS_KEY) if checkpoint.kind == "duotrack" else "bgr"
     if kind == "depth" and colours is not None:
         entries[COLOURS_KEY] = colours
-    return entries
+    crops = checkpoint.metadata.get(CROPS_KEY) if checkpoint.kind == "duotrack" else None
+    return entries if crops is None else entries | {CROPS_KEY: crops}
 
 
 def _metadata(path: Path) -> dict[str, str]:
