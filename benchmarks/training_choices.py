@@ -2,9 +2,10 @@
 
     python benchmarks/training_choices.py [--rounds 7] [--batch 4]
 
-A step of ckd-tiny by `ckd-tiny-quick` in other precisions, memory layouts, optimisers and with torch's attention; the distillation of a
-ckd-base-sized network block by block instead of stacked; pairs from whole frames against pairs from a crop cache. One
-thread, processor time, variants taking turns: other programs hardly disturb the ratios.
+A step of ckd-tiny by `ckd-tiny-quick` in other precisions, memory layouts and optimisers, and with torch's fused
+attention; the distillation of a ckd-base-sized network block by block instead of stacked; pairs from whole frames
+against pairs from a crop cache. One thread, processor time, variants taking turns: other programs hardly disturb the
+ratios.
 """
 
 import argparse

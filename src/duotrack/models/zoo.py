@@ -204,7 +204,15 @@ MODELS: dict[str, ModelSpec] = {
         method="ckd",
         summary="CKD on a small Hiera backbone shared by both modalities; runs on a laptop CPU",
         build=build_ckd_tiny,
-        geometry=Geometry(template_size=96, search_size=192, rim=0.5, window=0.5, unbias=0.5),
+        geometry=Geometry(
+            template_size=96,
+            search_size=192,
+            template_factor=1.7,
+            search_factor=3.4,
+            rim=0.5,
+            window=0.5,
+            unbias=0.5,
+        ),
         elimination="none",
         weights="ckd-tiny.safetensors",
         calibration=(1.977, 0.553),  # fitted on the held-out videos of docs/models/ckd-tiny.md
