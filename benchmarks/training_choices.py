@@ -70,7 +70,7 @@ def torch_attention(step: Run) -> Run:
     """The step with torch's fused attention, forward and backward, in the blocks."""
 
     def run() -> None:
-        with patch.object(attention, "attend", F.scaled_dot_product_attention):
+        with patch.object(attention, "dot_product_attention", F.scaled_dot_product_attention):
             step()
 
     return run

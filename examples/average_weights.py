@@ -3,7 +3,7 @@
     python examples/average_weights.py first.safetensors second.safetensors out.safetensors [--share 0.5]
 
 Every tensor becomes (1 - share) first + share second, computed in float32 and kept in the first one's type. Both must
-come from the same run at some time: networks that began apart do not average. `ckd-tiny` ships as such an average.
+come from the same run at some time: networks that began apart do not average. The third ckd-tiny was such an average.
 """
 
 import argparse

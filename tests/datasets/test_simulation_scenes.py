@@ -206,11 +206,15 @@ def test_a_framed_object_fills_its_box_and_is_among_framed_ones_of_its_class(dra
         assert other.inside is not None
 
 
-def test_an_object_whose_true_warmth_is_held_is_not_framed(drawn: Pool) -> None:
+def test_an_object_whose_true_warmth_is_held_or_that_is_thin_is_not_framed(drawn: Pool) -> None:
     sprite = drawn.shapes["person"][0]
     true = replace(sprite, poses=tuple(replace(pose, infrared=pose.warm) for pose in sprite.poses))
     draft = Draft(rng(0), drawn, SCENES, Climate(100, 20), Ways(), False)
     assert draft.framed(true) is true
+    thin = make_pose(np.full((8, 1000, 3), 99, np.uint8), np.full((8, 1000), 255, np.uint8))
+    assert thin is not None
+    bar = replace(sprite, poses=(thin,))
+    assert draft.framed(bar) is bar
 
 
 def test_pairs_are_the_same_from_the_same_seed_and_as_asked(drawn: Pool) -> None:

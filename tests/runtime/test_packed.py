@@ -81,6 +81,12 @@ def test_a_packed_network_tracks_as_the_one_that_is_not() -> None:
         torch.testing.assert_close(getattr(maps[0], name), getattr(maps[1], name), atol=5e-2, rtol=0)
 
 
+def test_where_torch_lacks_onednn_bf16_is_computed_by_its_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    ready = prepare(Block(dim=32, heads=4), device=CPU, precision="bf16", packed=True)
+    assert not [part for part in ready.modules() if isinstance(part, PackedLinear)]
+
+
 @pytest.mark.parametrize(("device", "precision"), [("cpu", "fp32"), ("cuda", "bf16")])
 def test_other_networks_are_not_packed(device: str, precision: str) -> None:
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]

@@ -37,15 +37,15 @@ class Attention(nn.Module):
         q, k, v = self.qkv(tokens).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         q = q[:, :, skip:]
         row = None if query is None else attention_row(q[:, :, query], k)
-        mixed = attend(q, k, v)
+        mixed = dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(b, n - skip, c)), row
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def dot_product_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Scaled dot-product attention of (B, heads, N, D) tensors.
 
-    Fused, but for training on the CPU: torch's fused backward pass takes three times as long there as two products
-    (benchmarks/README.md, what training gains).
+    Fused, but where a gradient is wanted on the CPU: torch's fused backward pass is slow there (benchmarks/README.md,
+    what training gains). The maps are then kept for it.
     """
     if q.device.type == "cpu" and q.requires_grad:
         weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1)

@@ -64,9 +64,7 @@ class CompiledNet:
         key = (tuple(needed), names, tuple(each.shape for each in inputs))
         if key not in self._ready:
             call = _positional(self.net, tuple(needed), names)
-            # on the CPU weights become constants, laid out as the library multiplies them
-            options: dict[str, Any] | None = {"freezing": True} if self._device.type == "cpu" else None
-            compiled = torch.compile(call, fullgraph=True, dynamic=False, options=options)
+            compiled = torch.compile(call, fullgraph=True, dynamic=False)
             self._ready[key] = Captured(compiled, inputs) if self._device.type == "cuda" else compiled_call(compiled)
         score_map, size_map, offset_map = self._ready[key](inputs)
         return HeadMaps(score_map=score_map, size_map=size_map, offset_map=offset_map)

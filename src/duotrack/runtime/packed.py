@@ -1,4 +1,7 @@
-"""Weights laid out once as oneDNN multiplies them: torch's own layers lay theirs out again in every call on the CPU."""
+"""Weights laid out once as oneDNN multiplies them: torch's own layers lay theirs out again in every call on the CPU.
+
+A packed network can be neither copied nor pickled: the layout is the library's.
+"""
 
 from typing import Any
 
@@ -47,8 +50,10 @@ class PackedConv(nn.Module):
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `pack` is for such a network on this machine: its processor multiplies in bf16."""
-    return device.type == "cpu" and dtype == torch.bfloat16 and bool(_OPS._is_mkldnn_bf16_supported())
+    """Whether `pack` is for such a network on this machine: torch is built with oneDNN, and that takes bf16 here."""
+    if device.type != "cpu" or dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return bool(_OPS._is_mkldnn_bf16_supported())
 
 
 def pack(net: nn.Module) -> nn.Module:

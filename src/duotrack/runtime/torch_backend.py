@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from duotrack.errors import InputError, nearest
 from duotrack.models.outputs import HeadMaps
+from duotrack.runtime.mapped import give_back
 from duotrack.runtime.packed import can_pack, pack
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -95,4 +96,8 @@ def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32", pa
     if precision == "fp32":
         return net
     half = HalfPrecision(net, PRECISIONS[precision]).eval()
-    return pack(half) if packed and can_pack(device, half.dtype) else half
+    if not packed or not can_pack(device, half.dtype):
+        return half
+    pack(half)
+    give_back()  # the layers' own weights
+    return half

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 KEY, COLOURS_KEY, CROPS_KEY = "task", "depth_colours", "crops"
 """Entries of the metadata of our files; published checkpoints have none, and those of PATrack's tasks look alike."""
 _CROPS_BEFORE = {"ckd-tiny": "2 4"}
-"""What files of ours were trained on that do not say it: others as the model is today."""
+"""Crops of files that do not state them; the other models' have not changed."""
 
 
 def stated_kind(path: Path) -> Kind | None:
@@ -71,7 +71,7 @@ def warn_of_other_crops(spec: ModelSpec, weights: str | Path | None) -> None:
         return
     saw, has = metadata.get(CROPS_KEY, _CROPS_BEFORE.get(spec.name)), stated_crops(spec.geometry)
     if saw not in (None, has):
-        words = [" and ".join(each.split()) for each in (saw, has)]
+        words = [shown(" and ".join(each.split())) for each in (saw, has)]
         _log.warning(
             "%s was trained with template and search region %s times the target, %s now has %s times: "
             "its boxes will be less exact; train it on from there",

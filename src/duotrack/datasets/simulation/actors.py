@@ -45,7 +45,7 @@ class Draft:
         if not choice or rng.random() < self.settings.procedural:
             choice = pool.shapes[kind]
         sprite = choice[int(rng.integers(len(choice)))]
-        return self.framed(sprite) if rng.random() < self.settings.framed else sprite
+        return self.framed(sprite) if self.settings.framed and rng.random() < self.settings.framed else sprite
 
     def like(self, sprite: Sprite) -> Sprite:
         """Another object of the same class and manner."""
@@ -62,12 +62,12 @@ class Draft:
     def framed(self, sprite: Sprite) -> Sprite:
         """The object with what is behind it in its box, a few pixels less: what a crop of a box shows.
 
-        One of which a true thermal picture is held stays as it is.
+        One of which a true thermal picture is held stays as it is, and so does a very thin one.
         """
-        if any(pose.infrared is not None for pose in sprite.poses):
+        width, height = sprite.size
+        if min(width, height) < 8 or any(pose.infrared is not None for pose in sprite.poses):
             return sprite
         rng = self.rng
-        width, height = sprite.size
         background = self.picture()
         rows, columns = background.rgb.shape[:2]
         share = float(rng.uniform(0.1, 0.6)) * min(columns / width, rows / height)
