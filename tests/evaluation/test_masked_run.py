@@ -125,6 +125,15 @@ def test_a_record_from_before_masks_were_known_is_of_a_complete_run(data, setup,
         run(data, tmp_path, setup)
 
 
+def test_a_record_from_before_crops_were_known_is_of_the_published_ones(data, setup, tmp_path):
+    run(data, tmp_path, setup)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record.pop("crops") == "1.7 3.4"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"crops 2 4 there, 1\.7 3\.4 now"):
+        run(data, tmp_path, setup)
+
+
 def test_the_policy_reaches_the_tracker(reference, data, setup, tmp_path):
     run(data, tmp_path, Setup(**{**vars(setup), "missing": "hold-box"}))
     rows = np.loadtxt(tmp_path / "alpha.txt", delimiter=",")

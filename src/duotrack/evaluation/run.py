@@ -26,7 +26,7 @@ from duotrack.tracking.missing import DEFAULT_POLICY
 from duotrack.tracking.question import default_stack
 from duotrack.tracking.template import TemplateRule
 from duotrack.tracking.tracker import Tracker
-from duotrack.weights.task import settle_kind
+from duotrack.weights.task import settle_kind, stated_crops
 
 _READERS = 16
 """Threads that decode ahead for a GPU, at most; each sequence of the batch has one frame in hand. One for a CPU."""
@@ -200,6 +200,7 @@ def _prepare(setup: Setup, dataset: str, mask: str, ranks: Ranks) -> tuple[Setup
         mask=mask,
         missing=setup.missing,
         redetect=setup.redetect,
+        crops=stated_crops(tracker.geometry),
     )
     return settled, identity
 

@@ -23,7 +23,14 @@ from duotrack.files import write_text
 
 log = logging.getLogger(__name__)
 
-_OLDER = {"mask": "none", "missing": "model", "templates": "none", "backend": "torch", "redetect": False}
+_OLDER = {
+    "mask": "none",
+    "missing": "model",
+    "templates": "none",
+    "backend": "torch",
+    "redetect": False,
+    "crops": "2 4",
+}
 """What a record says that was written before these were known."""
 
 
@@ -34,7 +41,8 @@ class Identity:
     `weights` is the SHA-256 of the file; `elimination`, `templates` (their renewal), `backend` and `precision` those in
     effect; `device` "cpu" or "cuda"; `stack` samples in one forward of the network; `integers` whether rows are
     truncated; `mask` the SHA-256 of the masks of missing modalities, "none" without; `missing` the policy for a sensor
-    that drops out; `redetect` whether a lost target was looked for in the whole frame.
+    that drops out; `redetect` whether a lost target was looked for in the whole frame; `crops` the sides of template and
+    search region over the target's.
     """
 
     model: str
@@ -50,6 +58,7 @@ class Identity:
     mask: str = "none"
     missing: str = "model"
     redetect: bool = False
+    crops: str
 
 
 def open_run(folder: Path, identity: Identity, data: Mapping[str, str], *, overwrite: bool = False) -> None:
