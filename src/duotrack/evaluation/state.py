@@ -41,8 +41,8 @@ class Identity:
     `weights` is the SHA-256 of the file; `elimination`, `templates` (their renewal), `backend` and `precision` those in
     effect; `device` "cpu" or "cuda"; `stack` samples in one forward of the network; `integers` whether rows are
     truncated; `mask` the SHA-256 of the masks of missing modalities, "none" without; `missing` the policy for a sensor
-    that drops out; `redetect` whether a lost target was looked for in the whole frame; `crops` the sides of template and
-    search region over the target's.
+    that drops out; `redetect` whether a lost target was looked for in the whole frame; `crops` the sides of template
+    and search region over the target's.
     """
 
     model: str
