@@ -4,6 +4,7 @@ A process holds one configuration only, so that memory is that configuration's o
 other's way.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -178,8 +179,12 @@ def count_flops(configuration: Configuration, clip: Clip) -> int:
 
 def counted(run: Callable[[], object]) -> int:
     """Operations of the products, convolutions and attentions that torch executes in `run`."""
-    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # torch counts its GPU kernels only
-    with FlopCounterMode(display=False, custom_mapping={attention: _attention_flops}) as counter:
+    own = {  # those that torch does not count itself
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        torch.ops.mkldnn._linear_pointwise: _packed_flops,
+        torch.ops.mkldnn._convolution_pointwise: _packed_flops,
+    }
+    with FlopCounterMode(display=False, custom_mapping=own) as counter:
         run()
     return int(counter.get_total_flops())
 
@@ -187,6 +192,10 @@ def counted(run: Callable[[], object]) -> int:
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     batch, heads, rows, width = query  # shapes
     return int(2 * batch * heads * rows * key[-2] * (width + value[-1]))
+
+
+def _packed_flops(_: Any, weight: Any, *__: Any, out_shape: Any, **___: Any) -> int:
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])  # outputs come first in shapes of weights
 
 
 def memory_peak(configuration: Configuration, clip: Clip) -> dict[str, float]:

@@ -3,6 +3,7 @@
 A packed network can be neither copied nor pickled: the layout is the library's.
 """
 
+import platform
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from duotrack.models.attention import Attention, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.models.merged_head import MergedHead
+from duotrack.runtime.mapped import give_back
 
 _OPS = torch.ops.mkldnn
 _ROWS = 256
@@ -18,7 +20,7 @@ _ROWS = 256
 
 
 class PackedLinear(nn.Module):
-    """A linear layer for inference in bf16 on the CPU, with its GELU if there is one; the numbers are the layer's."""
+    """A linear layer for inference on the CPU, with its GELU if there is one; the numbers are the layer's."""
 
     def __init__(self, linear: nn.Linear, *, gelu: bool = False) -> None:
         super().__init__()
@@ -28,36 +30,49 @@ class PackedLinear(nn.Module):
         self._after: tuple[Any, ...] = ("gelu", [], "none") if gelu else ("none", [], "")
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(..., inputs) bf16 -> (..., outputs)."""
+        """(..., inputs) of the layer's type -> (..., outputs)."""
         made: Tensor = _OPS._linear_pointwise(tokens, self._packed, self._bias, *self._after)
         return made
 
 
 class PackedConv(nn.Module):
-    """A 2D convolution for inference in bf16 on the CPU; the numbers are the convolution's."""
+    """A 2D convolution for inference on the CPU; the numbers are the convolution's.
+
+    The layout is chosen for one picture of the size of the first ones that come, and pictures go through one by one:
+    for three at once oneDNN may want another layout, and going from one to the other took it half a second a call.
+    """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        places = [list(each) for each in (conv.padding, conv.stride, conv.dilation)]
-        self._packed: Tensor = _OPS._reorder_convolution_weight(conv.weight.detach(), *places, conv.groups, None)
+        self._places = [list(each) for each in (conv.padding, conv.stride, conv.dilation)]
+        self._groups = conv.groups
+        self._weight: Tensor = conv.weight.detach()
+        self._packed: Tensor | None = None
         self._bias = None if conv.bias is None else conv.bias.detach()
-        self._how = (*places, conv.groups, "none", [], "")
 
     def forward(self, cells: Tensor) -> Tensor:
-        """(B, inputs, h, w) bf16 -> (B, outputs, h', w')."""
-        made: Tensor = _OPS._convolution_pointwise(cells, self._packed, self._bias, *self._how)
-        return made
+        """(B, inputs, h, w) of the convolution's type -> (B, outputs, h', w')."""
+        if self._packed is None:
+            size = [1, *cells.shape[1:]]
+            self._packed = _OPS._reorder_convolution_weight(self._weight, *self._places, self._groups, size)
+            del self._weight
+            give_back()
+        how = (self._packed, self._bias, *self._places, self._groups, "none", [], "")
+        made: list[Tensor] = [_OPS._convolution_pointwise(each, *how) for each in cells.chunk(len(cells))]
+        return made[0] if len(made) == 1 else torch.cat(made)
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `pack` is for such a network on this machine: torch is built with oneDNN, and that takes bf16 here."""
-    if device.type != "cpu" or dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    """Whether `pack` is for such a network on this machine: torch is built with oneDNN, which multiplies that here."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    return bool(_OPS._is_mkldnn_bf16_supported())
+    if dtype == torch.float32:
+        return platform.machine().lower() in ("x86_64", "amd64")  # tried on no other processors
+    return dtype == torch.bfloat16 and bool(_OPS._is_mkldnn_bf16_supported())
 
 
 def pack(net: nn.Module) -> nn.Module:
-    """Replace the layers of blocks and heads, in which the work is; `net` is in bf16 and will not be trained again."""
+    """Replace the layers of blocks and heads, in which the work is; `net` already has the type that it computes in."""
     for part in list(net.modules()):
         if isinstance(part, Mlp):
             part.fc1, part.fc2 = PackedLinear(part.fc1, gelu=True), PackedLinear(part.fc2)  # type: ignore[assignment]

@@ -93,11 +93,10 @@ def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32", pa
         packed: lay out weights as this processor multiplies them (`duotrack.runtime.packed`), for running eagerly.
     """
     net = net.to(device).eval().requires_grad_(False)
-    if precision == "fp32":
-        return net
-    half = HalfPrecision(net, PRECISIONS[precision]).eval()
-    if not packed or not can_pack(device, half.dtype):
-        return half
-    pack(half)
-    give_back()  # the layers' own weights
-    return half
+    dtype = PRECISIONS[precision]
+    if dtype != torch.float32:
+        net = HalfPrecision(net, dtype).eval()
+    if packed and can_pack(device, dtype):
+        pack(net)
+        give_back()  # the layers' own weights
+    return net
