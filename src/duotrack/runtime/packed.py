@@ -73,11 +73,12 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 def pack(net: nn.Module) -> nn.Module:
     """Replace the layers of blocks and heads, in which the work is; `net` already has the type that it computes in."""
-    for part in list(net.modules()):
+    whole = (Mlp, Attention, StemBlock, MergedHead)
+    for part in [part for part in net.modules() if isinstance(part, whole)]:  # layers in a list would live on
         if isinstance(part, Mlp):
             part.fc1, part.fc2 = PackedLinear(part.fc1, gelu=True), PackedLinear(part.fc2)  # type: ignore[assignment]
             part.act = nn.Identity()
-        elif isinstance(part, (Attention, StemBlock, MergedHead)):
+        else:
             _pack_within(part)
     return net
 
