@@ -64,7 +64,6 @@ def answers(configuration: Configuration, clip: Clip) -> list[np.ndarray[Any, An
         first, second = next(pairs), next(pairs)
         tracker.init(first.rgb, first.aux, clip.box)
         question = tracker.ask(second.rgb, second.aux)
-        assert question is not None
         maps = tracker.maps(question)
     return [m.float().numpy().copy() for m in (maps.score_map, maps.size_map, maps.offset_map)]
 

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 import duotrack.tracking.load
 from duotrack.cli import app
 from duotrack.errors import InputError
+from duotrack.tracking.batch import MultiTracker
 from duotrack.tracking.state import StateRule, state_rule
-from duotrack.tracking.tracker import MultiTracker, Tracker
+from duotrack.tracking.tracker import Tracker
 from scripted import GEOMETRY, ScriptedNet
 
 SIZE = (96, 80)

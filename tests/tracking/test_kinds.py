@@ -14,10 +14,11 @@ from duotrack.depth import colour_depth
 from duotrack.errors import InputError
 from duotrack.frames import KINDS
 from duotrack.models.zoo import MODELS, model_spec
+from duotrack.tracking.batch import MultiTracker
 from duotrack.tracking.crop import crop_square
 from duotrack.tracking.images import FrameCheck
 from duotrack.tracking.preprocess import to_tensor
-from duotrack.tracking.tracker import MultiTracker, Tracker
+from duotrack.tracking.tracker import Tracker
 from duotrack.weights.safetensor import save_weights
 from duotrack.weights.task import settle_kind, stated_kind
 from kinds import depth_map, event_picture

@@ -10,8 +10,8 @@ import pytest
 import duotrack
 from duotrack.errors import InputError
 from duotrack.models.zoo import MODELS
+from duotrack.tracking.batch import MultiTracker
 from duotrack.tracking.state import StateRule
-from duotrack.tracking.tracker import MultiTracker
 
 BOX = (40.0, 30.0, 24.0, 16.0)
 

@@ -11,12 +11,12 @@ import duotrack
 from duotrack.datasets.layouts import open_lasher
 from duotrack.errors import InputError
 from duotrack.evaluation.lockstep import Tracked, track_sequences
-from duotrack.tracking.batch import update_together
+from duotrack.tracking.batch import MultiTracker, update_together
 from duotrack.tracking.crop import crop_square
 from duotrack.tracking.missing import POLICIES, missing_policy
 from duotrack.tracking.preprocess import to_tensor
 from duotrack.tracking.state import StateRule
-from duotrack.tracking.tracker import MultiTracker, Tracker
+from duotrack.tracking.tracker import Tracker
 from scripted import GEOMETRY, ScriptedNet
 from sequences import write_sequence
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from brightest import RULE, START, BrightestNet, follow, moved, overlap, scene, tracker
-from duotrack.tracking.batch import update_together
-from duotrack.tracking.tracker import MultiTracker
+from duotrack.tracking.batch import MultiTracker, update_together
 
 
 def test_a_target_that_jumps_is_found_again():

@@ -15,11 +15,11 @@ from duotrack.models.tpf import TPF, RelevanceGate
 from duotrack.models.vit import VisionTransformer
 from duotrack.models.zoo import MODELS, Geometry
 from duotrack.runtime.deploy import deploy
-from duotrack.tracking.batch import update_together
+from duotrack.tracking.batch import MultiTracker, update_together
 from duotrack.tracking.crop import Square, crop_square, square_around
 from duotrack.tracking.preprocess import to_tensor
 from duotrack.tracking.template import Renewal, TemplateRule, cut_again, renew, rule_for, template_rule, usable
-from duotrack.tracking.tracker import MultiTracker, Tracker
+from duotrack.tracking.tracker import Tracker
 from scripted import GEOMETRY, ScriptedNet
 
 BOX = (60.0, 40.0, 20.0, 20.0)

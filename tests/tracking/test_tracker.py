@@ -11,10 +11,11 @@ from duotrack.errors import InputError
 from duotrack.models.outputs import HeadMaps
 from duotrack.models.zoo import MODELS
 from duotrack.thermal16 import Thermal16Scaler
+from duotrack.tracking.batch import MultiTracker
 from duotrack.tracking.crop import crop_square
 from duotrack.tracking.preprocess import to_tensor
 from duotrack.tracking.state import StateRule
-from duotrack.tracking.tracker import MultiTracker, Tracker
+from duotrack.tracking.tracker import Tracker
 from scripted import GEOMETRY, ScriptedNet
 
 BOX = (60.0, 40.0, 20.0, 20.0)

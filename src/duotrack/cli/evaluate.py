@@ -72,7 +72,11 @@ def evaluate(
     workers: Annotated[int, Option(min=0, help="Processes on the CPU; 0: one a core.", rich_help_panel=_WORK)] = 0,
     batch: Annotated[
         int | None,
-        Option(min=1, help="Sequences in one batch; default: 16 on a GPU, else 1.", rich_help_panel=_WORK),
+        Option(
+            min=1,
+            help="Sequences at once, on a GPU in one forward; default: 16 there, else 1.",
+            rich_help_panel=_WORK,
+        ),
     ] = None,
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace results of another run.", rich_help_panel=_WORK)

@@ -9,7 +9,8 @@ from typing import Any
 from duotrack.cli.running import frames_left, interruptible, progress
 from duotrack.errors import InputError
 from duotrack.frames import FramePair, TrackResult
-from duotrack.tracking.tracker import MultiTracker, Tracker
+from duotrack.tracking.batch import MultiTracker
+from duotrack.tracking.tracker import Tracker
 from duotrack.video import PairedSource
 from duotrack.video.sinks import Sinks
 

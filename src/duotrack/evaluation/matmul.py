@@ -115,7 +115,8 @@ def _openvino_product(precision: str, shape: tuple[int, int, int]) -> Product | 
         node = ops.matmul(node, weight, False, False)
     model = ov.Model([ops.result(node)], [entry], "product")
     hint = "bf16" if precision == "bf16" else "f32"
-    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    options |= {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "ENABLE_CPU_PINNING": False}  # as networks have them
     request = openvino_core().compile_model(model, "CPU", options).create_infer_request()
     request.set_input_tensor(ov.Tensor(x))
     return lambda: request.infer()
@@ -139,5 +140,7 @@ def _onnxruntime_product(precision: str, shape: tuple[int, int, int]) -> Product
     weights = [numpy_helper.from_array(array, name) for array, name in ((w, "w"), (v, "v"))]
     graph = helper.make_graph(nodes, "product", ends[:1], ends[1:], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    threads = onnxruntime.SessionOptions()
+    threads.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), threads, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"x": x})

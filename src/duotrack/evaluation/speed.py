@@ -1,10 +1,12 @@
 """Tracking speed by stage, and how near it is to what the machine can do.
 
 Everything is measured in rounds that take turns (a configuration, the other one, the machine's matrix products, again),
-so that a machine that others use slows all of them alike: medians and ratios within a round stay meaningful.
+so that medians and ratios within a round mean more than absolute figures. On a machine that others use they mislead too
+(torch's threads wait for one another, and lose far more than their share where a core is taken).
 """
 
 import multiprocessing
+import signal
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -267,7 +269,10 @@ def compared(first: list[Round], other: list[Round]) -> Comparison:
 @contextmanager
 def _process() -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    executor = ProcessPoolExecutor(1, mp_context=context)
+    # Ctrl-C reaches every process of a terminal: these just end, the one that asked says so
+    executor = ProcessPoolExecutor(
+        1, mp_context=context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
+    )
     try:
         yield executor
     finally:

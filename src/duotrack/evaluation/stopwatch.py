@@ -108,7 +108,7 @@ def measure_round(configuration: Configuration, clip: Clip) -> Round:
             marks = [before, time.perf_counter()]
             question = tracker.ask(pair.rgb, pair.aux)
             marks.append(_now(tracker))
-            if question is not None:
+            if question.available:
                 maps = tracker.maps(question)
                 marks.append(_now(tracker))
                 tracker.answer(question, tracker.peaks(maps)[0])
@@ -173,7 +173,6 @@ def count_flops(configuration: Configuration, clip: Clip) -> int:
         _start(tracker, first, clip)
         assert first is not None, "_start refuses that"
         question = tracker.ask(first.rgb, first.aux)
-        assert question is not None, "the frame has an image"
         return counted(lambda: tracker.maps(question))
 
 

@@ -11,7 +11,7 @@ from duotrack.errors import InputError, nearest
 from duotrack.models.zoo import ModelSpec, model_spec
 from duotrack.runtime.convert import require_exporter
 from duotrack.runtime.deploy import deploy
-from duotrack.runtime.graph_cache import Recipe, kept_graph
+from duotrack.runtime.graph_cache import Recipe, forget_graph, kept_graph
 from duotrack.runtime.graph_facts import BOTH, GraphFacts, Wanted
 from duotrack.runtime.graph_net import GraphNet, Session
 from duotrack.runtime.ir_file import read_ir_facts
@@ -170,7 +170,13 @@ def open_network(
             precision=precision,
             format="openvino" if backend == "openvino" else "onnx",
         )
-        return open_session(kept_graph(recipe), backend=backend, precision=precision, device=device)
+        graph = kept_graph(recipe)
+        try:
+            return open_session(graph, backend=backend, precision=precision, device=device)
+        except InputError as error:  # the library is here, and the graph was right when it was made
+            logger.warning("a kept graph is damaged and made anew: %s", error)
+            forget_graph(graph)
+            return open_session(kept_graph(recipe), backend=backend, precision=precision, device=device)
 
     graphs = GraphNet(make, elimination="")
     names: Any = tuple(prepare_for)

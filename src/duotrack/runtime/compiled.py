@@ -5,6 +5,7 @@ CUDA paths have not been measured (no GPU was at hand).
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,7 @@ class Captured:
     """
 
     def __init__(self, call: Callable[..., Maps], inputs: list[Tensor]) -> None:
+        self._in_use = threading.Lock()
         self._inputs = [each.clone() for each in inputs]
         self._graph = torch.cuda.CUDAGraph()
         side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -92,11 +94,12 @@ class Captured:
 
     def __call__(self, inputs: list[Tensor]) -> Maps:
         """Maps of their own: the next replay does not change them."""
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own.copy_(given, non_blocking=True)
-        self._graph.replay()
-        score_map, size_map, offset_map = self._outputs
-        return score_map.clone(), size_map.clone(), offset_map.clone()
+        with self._in_use:  # one set of buffers
+            for own, given in zip(self._inputs, inputs, strict=True):
+                own.copy_(given, non_blocking=True)
+            self._graph.replay()
+            score_map, size_map, offset_map = self._outputs
+            return score_map.clone(), size_map.clone(), offset_map.clone()
 
 
 def compiled_call(call: Callable[..., Maps]) -> Callable[[list[Tensor]], Maps]:

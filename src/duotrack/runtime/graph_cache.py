@@ -67,6 +67,11 @@ def kept_graph(recipe: Recipe) -> Path:
     return file
 
 
+def forget_graph(file: Path) -> None:
+    """Remove a graph that `kept_graph` gave, so that it is made anew: its files were damaged since."""
+    shutil.rmtree(file.parent)
+
+
 def cache_folder() -> Path:
     """Where graphs are kept; a temporary folder, until the process ends, where that cannot be written."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -16,6 +16,7 @@ FORMAT = 1
 
 MAPS = ("score_map", "size_map", "offset_map")
 BOTH: tuple[Modality, Modality] = ("rgb", "aux")
+OTHER_GRAPH = "holds another graph than its metadata say; export it again"
 _MAX_METADATA = 100_000
 
 _Names = Annotated[tuple[Modality, ...], Field(min_length=1, max_length=2)]

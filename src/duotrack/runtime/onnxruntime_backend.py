@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from duotrack.errors import InputError
-from duotrack.runtime.graph_facts import MAPS, GraphFacts
+from duotrack.runtime.graph_facts import MAPS, OTHER_GRAPH, GraphFacts
 from duotrack.runtime.graph_net import in_batches
 from duotrack.runtime.onnx_file import read_onnx_facts
 
@@ -145,7 +145,7 @@ def _check(model: Any, facts: GraphFacts, path: Path) -> None:
     }
     wanted = facts.input_shapes(facts.batch or -1)
     if list(found.items()) != list(wanted.items()) or [p.name for p in model.graph.output] != facts.output_names():
-        raise InputError(f"{path} holds another graph than its metadata say; export it again")
+        raise InputError(f"{path} {OTHER_GRAPH}")
 
 
 def _providers(ort: Any, device: torch.device) -> list[Any]:

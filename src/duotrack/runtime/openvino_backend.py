@@ -1,5 +1,6 @@
 """Running graphs with OpenVINO, on the CPU: the fastest back-end there (docs/speed.md)."""
 
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from duotrack.errors import InputError
-from duotrack.runtime.graph_facts import GraphFacts
+from duotrack.runtime.graph_facts import OTHER_GRAPH, GraphFacts
 from duotrack.runtime.graph_net import in_batches
 from duotrack.runtime.ir_file import read_ir_facts
 from duotrack.runtime.mapped import dropping_pages, give_back
@@ -64,6 +65,7 @@ class OpenVINOSession:
         require_openvino()
         precision = precision or self.facts.precision
         self._apart = HINTS[precision] != "f32" and self.facts.precision != "int8"
+        self._source = path
         self._path = path.with_suffix(".bin") if path.suffix == ".xml" else path
         self._settings = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
@@ -74,6 +76,7 @@ class OpenVINOSession:
             "ENABLE_CPU_PINNING": False,
         }
         self._requests: dict[tuple[str, int], Any] = {}
+        self._in_use = threading.Lock()
 
     def remember(self, images: list[Tensor]) -> list[Tensor]:
         """See `duotrack.runtime.graph_net.Session`."""
@@ -87,15 +90,19 @@ class OpenVINOSession:
     def _run(self, piece: str, inputs: list[Tensor]) -> list[Tensor]:
         if self.facts.batch and len(inputs[0]) != self.facts.batch:
             return in_batches(lambda part: self._run(piece, part), inputs, self.facts.batch)
-        request = self._request(piece, inputs)
-        results = request.infer([each.contiguous().numpy() for each in inputs], share_inputs=True)
-        return [torch.from_numpy(each.copy()) for each in results.values()]
+        with self._in_use:  # a request answers one caller at a time
+            request = self._request(piece, inputs)
+            results = request.infer([each.contiguous().numpy() for each in inputs], share_inputs=True)
+            return [torch.from_numpy(each.copy()) for each in results.values()]
 
     def _request(self, piece: str, inputs: list[Tensor]) -> Any:
         """One compiled graph a stack size: fixed shapes are what OpenVINO computes fastest."""
         key = (piece, len(inputs[0]))
         if key not in self._requests:
-            model = sized(self._model.clone(), self.facts, batch=len(inputs[0]))
+            try:
+                model = sized(self._model.clone(), self.facts, batch=len(inputs[0]))
+            except RuntimeError as error:  # ports may leave sizes open, so that only this tells
+                raise InputError(f"{self._source} {OTHER_GRAPH}") from error
             with dropping_pages(self._path):
                 pieces = cut(model, self.facts)
                 if self._apart:
@@ -147,7 +154,7 @@ def check_ports(model: Any, facts: GraphFacts, source: str) -> None:
         name in names for name, names in zip(facts.output_names(), outputs, strict=True)
     )
     if not fits or not named:
-        raise InputError(f"{source} holds another graph than its metadata say; export it again")
+        raise InputError(f"{source} {OTHER_GRAPH}")
 
 
 def _shape(port: Any) -> list[int]:

@@ -4,6 +4,7 @@ A packed network can be neither copied nor pickled: the layout is the library's.
 """
 
 import platform
+import threading
 from typing import Any
 
 import torch
@@ -46,20 +47,25 @@ class PackedConv(nn.Module):
         super().__init__()
         self._places = [list(each) for each in (conv.padding, conv.stride, conv.dilation)]
         self._groups = conv.groups
-        self._weight: Tensor = conv.weight.detach()
+        self._weight: Tensor | None = conv.weight.detach()
         self._packed: Tensor | None = None
+        self._packing = threading.Lock()
         self._bias = None if conv.bias is None else conv.bias.detach()
 
     def forward(self, cells: Tensor) -> Tensor:
         """(B, inputs, h, w) of the convolution's type -> (B, outputs, h', w')."""
-        if self._packed is None:
-            size = [1, *cells.shape[1:]]
-            self._packed = _OPS._reorder_convolution_weight(self._weight, *self._places, self._groups, size)
-            del self._weight
-            give_back()
-        how = (self._packed, self._bias, *self._places, self._groups, "none", [], "")
-        made: list[Tensor] = [_OPS._convolution_pointwise(each, *how) for each in cells.chunk(len(cells))]
+        how = (self._laid_out(cells), self._bias, *self._places, self._groups, "none", [], "")
+        made: list[Tensor] = [_OPS._convolution_pointwise(each, *how) for each in torch.split(cells, 1)]
         return made[0] if len(made) == 1 else torch.cat(made)
+
+    def _laid_out(self, cells: Tensor) -> Tensor:
+        with self._packing:  # clones of a tracker may share the network and be in threads of their own
+            if self._packed is None:
+                size = [1, *cells.shape[1:]]
+                self._packed = _OPS._reorder_convolution_weight(self._weight, *self._places, self._groups, size)
+                self._weight = None
+                give_back()
+            return self._packed
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:

@@ -9,9 +9,13 @@ brink of a pixel). A `stack` of 1 looks at one sample after the other: exactly t
 
 from collections.abc import Sequence
 
+from numpy.typing import ArrayLike
+
+from duotrack.errors import InputError
 from duotrack.frames import Image, Modality, TrackResult
 from duotrack.tracking.decode import Peak
-from duotrack.tracking.question import Question
+from duotrack.tracking.images import FrameCheck
+from duotrack.tracking.question import Question, default_stack
 from duotrack.tracking.tracker import Tracker
 
 Frame = tuple[Image | None, Image | None]
@@ -46,3 +50,37 @@ def answer_together(trackers: Sequence[Tracker], questions: Sequence[Question], 
                 peaks[index] = peak
     triples = zip(trackers, questions, peaks, strict=True)
     return [tracker.answer(question, peak) for tracker, question, peak in triples]
+
+
+class MultiTracker:
+    """Follows several objects through one video: frames are checked and decoded once, the network is shared.
+
+    On a GPU all targets of a frame are one forward, on the CPU one after the other (`default_stack`).
+
+    Args:
+        tracker: gives the network and settings; its own target is not touched.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._prototype = tracker
+        self._check = FrameCheck(tracker.kind, tracker.depth_colours)
+        self._trackers: list[Tracker] = []
+
+    def init(self, rgb: Image | None, aux: Image | None, boxes: Sequence[ArrayLike]) -> list[TrackResult]:
+        """Take one target a box; see `Tracker.init`. Also starts anew, at any frame."""
+        if len(boxes) == 0:
+            raise InputError("no box was given: tracking needs at least one x, y, w, h")
+        self._check.restart()
+        images = self._check(rgb, aux)
+        trackers = [self._prototype.clone() for _ in boxes]
+        results = [tracker.init(*images, box) for tracker, box in zip(trackers, boxes, strict=True)]
+        self._trackers = trackers
+        return results
+
+    def update(self, rgb: Image | None, aux: Image | None) -> list[TrackResult]:
+        """Find every target in the next frame, in the order of the boxes; see `Tracker.update`."""
+        if not self._trackers:
+            raise InputError("update was called before init: call init(rgb, aux, boxes) with the first frame")
+        images = self._check(rgb, aux)
+        stack = default_stack(self._prototype.device, len(self._trackers))
+        return update_together(self._trackers, [images] * len(self._trackers), stack=stack)

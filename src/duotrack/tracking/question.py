@@ -56,7 +56,8 @@ class Question:
 def default_stack(device: torch.device, batch: int) -> int:
     """How many samples of a batch go into one forward: all on a GPU, one on the CPU.
 
-    A CPU computes hardly faster in stacks (worker processes are how to use its cores), so exactness costs little there.
+    On the CPU exactness comes first: stacks save a tenth of the time in fp32, a quarter to a third in bf16, and worker
+    processes are how to use more cores.
     """
     return 1 if device.type == "cpu" else batch
 

@@ -344,34 +344,3 @@ class Tracker:
             return (None, None), 1.0
         seen, resize_factor = view(images, box, factor, size, self.device)
         return (None if rgb is None else seen[:1], None if aux is None else seen[-1:]), resize_factor
-
-
-class MultiTracker:
-    """Follows several objects through one video: frames are checked and decoded once, the network is shared.
-
-    Args:
-        tracker: gives the network and settings; its own target is not touched.
-    """
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._prototype = tracker
-        self._check = FrameCheck(tracker.kind, tracker.depth_colours)
-        self._trackers: list[Tracker] = []
-
-    def init(self, rgb: Image | None, aux: Image | None, boxes: Sequence[ArrayLike]) -> list[TrackResult]:
-        """Take one target a box; see `Tracker.init`. Also starts anew, at any frame."""
-        if len(boxes) == 0:
-            raise InputError("no box was given: tracking needs at least one x, y, w, h")
-        self._check.restart()
-        images = self._check(rgb, aux)
-        trackers = [self._prototype.clone() for _ in boxes]
-        results = [tracker.init(*images, box) for tracker, box in zip(trackers, boxes, strict=True)]
-        self._trackers = trackers
-        return results
-
-    def update(self, rgb: Image | None, aux: Image | None) -> list[TrackResult]:
-        """Find every target in the next frame, in the order of the boxes; see `Tracker.update`."""
-        if not self._trackers:
-            raise InputError("update was called before init: call init(rgb, aux, boxes) with the first frame")
-        images = self._check(rgb, aux)
-        return [tracker.update(*images) for tracker in self._trackers]
