@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -184,3 +185,12 @@ def test_a_configuration_that_cannot_be_loaded_is_left_out(clips, monkeypatch):
     assert (reports[0].probed, comparisons) == ("cpu", [])
     assert [precision for precision, _ in told] == ["int8"]
     assert "int8" in told[0][1]
+
+
+def test_a_frame_that_cannot_be_read_is_left_out_of_the_stages(tmp_path):
+    for index in range(5):
+        picture = np.full((64, 64, 3), 40 * index, dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    measured = measure_round(TINY, Clip(rgb=tmp_path, aux=None, box=(20.0, 20.0, 20.0, 20.0), frames=5))
+    assert {len(times) for times in measured.stages.values()} == {3}

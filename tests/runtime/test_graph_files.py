@@ -2,6 +2,7 @@
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,13 @@ def test_eight_bits(zoo, tmp_path, suffix, caplog):
     assert all(np.isfinite(result.box).all() for result in track(tracker, [BOTH, BOTH, RGB]))
     with pytest.raises(InputError, match="exported in int8, not fp32"):
         duotrack.load_tracker("small", weights=done.path, precision="fp32")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_clones_may_be_in_threads_of_their_own(zoo, tmp_path, backend):
+    suffix = {"onnxruntime": ".onnx", "openvino": ".xml"}[backend]
+    tracker = duotrack.load_tracker("small", weights=export_model("small", tmp_path / f"small{suffix}").path)
+    expected = track(tracker.clone(), [BOTH] * 12)
+    with ThreadPoolExecutor(3) as pool:
+        for found in list(pool.map(lambda _: track(tracker.clone(), [BOTH] * 12), range(3))):
+            same(found, expected)

@@ -3,10 +3,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import torch
 
 import duotrack
 from duotrack.errors import InputError
+from duotrack.runtime import graph_cache
+from duotrack.runtime.backends import open_network
 from duotrack.runtime.export import export_model
 from duotrack.runtime.graph_facts import read_facts
 from duotrack.runtime.onnx_file import KEY, check_onnx
@@ -203,3 +207,38 @@ def test_deep_metadata():
         read_facts("[" * 90_000, "file")
     with pytest.raises(InputError, match="damaged"):
         read_facts('{"format": 1, "x": "' + "a" * 200_000 + '"}', "file")
+
+
+def test_a_size_that_the_graph_leaves_open_but_cannot_take(exported, tmp_path):
+    for name in ("net.xml", "net.bin"):
+        shutil.copy(exported / name, tmp_path / name)
+    path = tmp_path / "net.xml"
+    text = path.read_text()
+    assert "&quot;search_size&quot;:64" in text
+    path.write_text(text.replace("&quot;search_size&quot;:64", "&quot;search_size&quot;:96"))
+    frames = np.zeros((2, 80, 80, 3), dtype=np.uint8)
+    with pytest.raises(InputError, match=r"net\.xml holds another graph than its metadata say"):
+        load(path).init(*frames, (20, 20, 30, 30))
+
+
+@pytest.mark.parametrize("name", ["graph.xml", "graph.bin"])
+def test_a_kept_graph_that_was_damaged_is_made_anew(exported, tmp_path, monkeypatch, caplog, name):
+    made = []
+
+    def make(recipe, file):
+        made.append(file)
+        shutil.copy(exported / "net.xml", file)
+        shutil.copy(exported / "net.bin", file.with_suffix(".bin"))
+
+    monkeypatch.setenv("DUOTRACK_CACHE", str(tmp_path))
+    monkeypatch.setattr(graph_cache, "_build_apart", make)
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"any")
+    options = {"backend": "openvino", "precision": "fp32", "device": torch.device("cpu"), "elimination": None}
+    for damage in (False, True, False):
+        if damage:
+            (file,) = tmp_path.glob(f"graphs/*/{name}")
+            file.write_bytes(file.read_bytes()[:500])
+        assert open_network("small", weights=weights, **options).elimination == "mce"
+    assert len(made) == 2
+    assert sum("damaged and made anew" in each.message for each in caplog.records) == 1

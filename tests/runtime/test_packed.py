@@ -1,6 +1,8 @@
 """Packed layers give the layers' numbers, in the types that the processor multiplies in."""
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -121,3 +123,30 @@ def test_operations_of_packed_layers_are_counted(precision: str) -> None:
     plain = counted(lambda: forward(inference(block, precision), inference(conv, precision)))
     packed = pack(copy.deepcopy(block)), PackedConv(conv)
     assert counted(lambda: forward(*packed)) == plain > 0
+
+
+def test_threads_may_share_a_convolution_from_its_first_picture_on(precision: str) -> None:
+    conv = inference(nn.Conv2d(16, 24, kernel_size=3, padding=1), precision)
+    assert isinstance(conv, nn.Conv2d)
+    cells = torch.randn(1, 16, 12, 12, dtype=TYPES[precision])
+    for _ in range(20):
+        packed, begin = PackedConv(conv), threading.Barrier(4)
+
+        def look(packed: PackedConv = packed, begin: threading.Barrier = begin) -> torch.Tensor:
+            begin.wait()
+            with torch.inference_mode():
+                return packed(cells)
+
+        with ThreadPoolExecutor(4) as pool:
+            found = [each.result() for each in [pool.submit(look) for _ in range(4)]]
+        for each in found:
+            near(each, conv(cells), bf16=1.6e-2)
+
+
+def test_no_picture_gives_none(precision: str) -> None:
+    conv = inference(nn.Conv2d(16, 24, kernel_size=3, padding=1), precision)
+    assert isinstance(conv, nn.Conv2d)
+    packed = PackedConv(conv)
+    for count in (1, 0):
+        with torch.inference_mode():
+            assert packed(torch.randn(count, 16, 12, 12, dtype=TYPES[precision])).shape == (count, 24, 12, 12)

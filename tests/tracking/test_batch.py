@@ -11,7 +11,8 @@ from duotrack.models.ckd import CKD
 from duotrack.models.head import CenterHead
 from duotrack.models.vit import VisionTransformer
 from duotrack.models.zoo import MODELS, Geometry
-from duotrack.tracking.batch import answer_together, update_together
+from duotrack.tracking import batch
+from duotrack.tracking.batch import MultiTracker, answer_together, update_together
 from duotrack.tracking.question import default_stack
 from duotrack.tracking.tracker import Tracker
 
@@ -156,3 +157,17 @@ def test_all_blind_asks_nothing_of_the_network():
 def test_stacks_are_for_gpus():
     assert default_stack(torch.device("cpu"), 16) == 1
     assert default_stack(torch.device("cuda"), 16) == 16
+
+
+def test_several_objects_of_a_video_are_one_forward_where_stacks_are_used(monkeypatch):
+    net = Counting(tracker("small").net)
+    many = MultiTracker(Tracker(net, geometry=tracker("small").geometry))
+    box = VIDEOS[0][1]
+    boxes = [box, (box[0] + 3, *box[1:]), (*box[:2], box[2] + 4, box[3])]
+    many.init(*frame(0, 0), boxes)
+    alone = [each.box for each in many.update(*frame(0, 1))]
+    many.init(*frame(0, 0), boxes)
+    monkeypatch.setattr(batch, "default_stack", lambda device, count: count)  # as on a GPU
+    beside = [each.box for each in many.update(*frame(0, 1))]
+    assert [size for size, _ in net.sizes] == [1, 1, 1, 3]
+    np.testing.assert_allclose(beside, alone, atol=1e-3)
