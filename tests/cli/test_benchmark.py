@@ -139,7 +139,7 @@ def test_sizes(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "x", "640x", "-640x512", "640x512x3", "32x64", "640x9000", "６x４"])
+@pytest.mark.parametrize("text", ["", "x", "640x", "-640x512", "640x512x3", "32x64", "640x9000", "8192x8192", "６x４"])
 def test_sizes_that_are_none(text):
     with pytest.raises(InputError, match="--size"):
         parse_size(text)

@@ -183,8 +183,8 @@ def test_what_is_no_checkpoint(tmp_path: Path, content: bytes, words: str) -> No
 
 
 def test_paths_that_are_no_file(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing.pth"):
-        with pytest.raises(InputError, match="no checkpoint at"):
+    for path, words in ((tmp_path, "a folder at"), (tmp_path / "missing.pth", "no checkpoint at")):
+        with pytest.raises(InputError, match=words):
             read_checkpoint(path)
 
 

@@ -109,6 +109,8 @@ def measure_training(
             trainer.fit(make_module(recipe, net, groups, plan, memory=memory), train_dataloaders=loader)
         except InputError as error:
             raise first_hand(error) from error
+        except SystemExit as error:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from error
     ends = marks.ends
     name = torch.cuda.get_device_name() if accelerator == "cuda" else "cpu"
     seconds = [after - before for before, after in itertools.pairwise(ends)]

@@ -62,7 +62,7 @@ def read_checkpoint(path: str | Path, *, teachers: bool = True) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"no checkpoint at {path}; check the path")
+        raise InputError(f"{'a folder' if path.is_dir() else 'no checkpoint'} at {path}; give a checkpoint's file")
     try:
         opened = _open(path)
         names = plain_keys(opened.shapes)
