@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from duotrack.errors import InputError
 from duotrack.evaluation.stopwatch import counted
 from duotrack.models.attention import Block
 from duotrack.models.zoo import model_spec
@@ -150,3 +151,9 @@ def test_no_picture_gives_none(precision: str) -> None:
     for count in (1, 0):
         with torch.inference_mode():
             assert packed(torch.randn(count, 16, 12, 12, dtype=TYPES[precision])).shape == (count, 24, 12, 12)
+
+
+def test_what_is_packed_is_not_saved_by_halves(precision: str) -> None:
+    packed = pack(inference(Block(dim=32, heads=4), precision))
+    with pytest.raises(InputError, match=r"duotrack\.build_net"):
+        packed.state_dict()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from duotrack.errors import InputError
 from duotrack.models.attention import Attention, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.models.merged_head import MergedHead
@@ -78,7 +79,10 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def pack(net: nn.Module) -> nn.Module:
-    """Replace the layers of blocks and heads, in which the work is; `net` already has the type that it computes in."""
+    """Replace the layers of blocks and heads, in which the work is; `net` already has the type that it computes in.
+
+    Its `state_dict` raises `InputError` from then on: half of the weights would be missing.
+    """
     whole = (Mlp, Attention, StemBlock, MergedHead)
     for part in [part for part in net.modules() if isinstance(part, whole)]:  # layers in a list would live on
         if isinstance(part, Mlp):
@@ -86,7 +90,15 @@ def pack(net: nn.Module) -> nn.Module:
             part.act = nn.Identity()
         else:
             _pack_within(part)
+    net.register_state_dict_pre_hook(_refuse)  # type: ignore[no-untyped-call]
     return net
+
+
+def _refuse(*_: Any) -> None:
+    raise InputError(
+        "this network was made ready for tracking: its weights lie as this processor multiplies them and cannot be "
+        "saved; take them from duotrack.build_net"
+    )
 
 
 def _pack_within(part: nn.Module) -> None:
