@@ -43,8 +43,8 @@ def load_tracker(
 ) -> Tracker:
     """Build a tracker by the name of its model.
 
-    Its network is made ready for tracking only (on the CPU weights may lie as the processor multiplies them): what is to
-    be trained, copied or saved comes from `duotrack.build_net`.
+    Its network is made ready for tracking only (on the CPU weights may lie as the processor multiplies them): what is
+    to be trained, copied or saved comes from `duotrack.build_net`.
 
     Args:
         name: one of `duotrack.models.zoo.MODELS`, e.g. "ckd-tiny".
