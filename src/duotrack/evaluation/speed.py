@@ -205,8 +205,8 @@ def clip_of(sources: Sequence[Path], *, size: tuple[int, int], modalities: int, 
         InputError: more sources than modalities, or one that cannot be opened.
     """
     if len(sources) > modalities:
-        words = "one modality" if modalities == 1 else "two modalities"
-        raise InputError(f"{len(sources)} sources for {words}: give one for each")
+        words = "one" if modalities == 1 else "two"
+        raise InputError(f"{len(sources)} sources for --modalities {words}: give one for each")
     with TemporaryDirectory(prefix="duotrack-") as folder:
         if sources:
             paths = [Path(source) for source in sources]
