@@ -119,10 +119,12 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         InputError: not two even numbers from 64 to 8192, or more pixels than a video may have.
     """
+    from duotrack.images import MAX_PIXELS
+
     width, _, height = text.partition("x")
     if width.isdecimal() and height.isdecimal():
         pixels = int(width), int(height)
-        if all(64 <= side <= 8192 and side % 2 == 0 for side in pixels) and pixels[0] * pixels[1] < 64e6:
+        if all(64 <= side <= 8192 and side % 2 == 0 for side in pixels) and pixels[0] * pixels[1] <= MAX_PIXELS:
             return pixels
     raise InputError(
         f"--size {text}: give WIDTHxHEIGHT, for example 640x512: even numbers from 64 to 8192, 64 megapixels at most"

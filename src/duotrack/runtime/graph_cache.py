@@ -69,7 +69,7 @@ def kept_graph(recipe: Recipe) -> Path:
 
 def forget_graph(file: Path) -> None:
     """Remove a graph that `kept_graph` gave, so that it is made anew: its files were damaged since."""
-    shutil.rmtree(file.parent)
+    shutil.rmtree(file.parent, ignore_errors=True)  # another process may be at it; what stays is refused once more
 
 
 def cache_folder() -> Path:
