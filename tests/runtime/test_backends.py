@@ -7,8 +7,9 @@ import torch
 
 import duotrack
 from duotrack.errors import InputError
-from duotrack.runtime import compiled, torch_backend
+from duotrack.runtime import native, torch_backend
 from duotrack.runtime.backends import backend_device, check_backend
+from duotrack.runtime.native import compiler
 from small_net import AUX, BOTH, RGB, same, track
 
 
@@ -78,12 +79,12 @@ def test_a_missing_exporter_is_named_with_its_extra(monkeypatch, tmp_path, zoo):
 
 def test_a_missing_compiler_is_said_at_once(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
     with pytest.raises(InputError, match=r"C\+\+ compiler"):
         duotrack.load_tracker("ckd-tiny", backend="compiled", device="cpu")
 
 
-@pytest.mark.skipif(compiled._cxx() is None, reason="there is no C++ compiler here")
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler here")
 @pytest.mark.slow
 def test_compiled_answers_as_torch_does(zoo):
     there = [BOTH, BOTH, RGB, BOTH, AUX]

@@ -5,9 +5,10 @@ import torch
 
 import duotrack
 from duotrack.errors import InputError
-from duotrack.runtime import compiled, graph_cache
+from duotrack.runtime import graph_cache
 from duotrack.runtime.export import export_model
 from duotrack.runtime.graph_facts import Wanted
+from duotrack.runtime.native import compiler
 from small_net import AUX, BOTH, BOX, NONE, RGB, frame, same, track
 
 SIDES = ("rgb", "aux")
@@ -67,7 +68,7 @@ def test_tracking_makes_its_graphs_while_sensors_come_and_go(zoo, tmp_path, monk
     same(track(alone, [AUX] * 3), track(duotrack.load_tracker(name, device="cpu"), [AUX] * 3))
 
 
-@pytest.mark.skipif(compiled._cxx() is None, reason="there is no C++ compiler here")
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler here")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ipl", "patrack"])
 def test_compiled_answers_as_torch_does(zoo, name):
@@ -76,7 +77,7 @@ def test_compiled_answers_as_torch_does(zoo, name):
     same(track(ours, there), track(duotrack.load_tracker(name, device="cpu"), there))
 
 
-@pytest.mark.skipif(compiled._cxx() is None, reason="there is no C++ compiler here")
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler here")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ipl", "patrack"])
 def test_compiled_is_no_further_off_in_bf16_than_torch(zoo, name):

@@ -20,6 +20,11 @@ CPU = torch.device("cpu")
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+@pytest.fixture(autouse=True)
+def _without_matrix_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", "0")
+
+
 @pytest.fixture(params=TYPES)
 def precision(request: pytest.FixtureRequest) -> str:
     if not can_pack(CPU, TYPES[request.param]):

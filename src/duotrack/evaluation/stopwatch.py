@@ -21,6 +21,7 @@ from duotrack.errors import InputError
 from duotrack.frames import FramePair, available_modalities
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.backends import check_backend, facts_of, is_export
+from duotrack.runtime.tile_ops import operations
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.tracker import Tracker
 from duotrack.video import open_source
@@ -182,6 +183,9 @@ def counted(run: Callable[[], object]) -> int:
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
         torch.ops.mkldnn._linear_pointwise: _packed_flops,
         torch.ops.mkldnn._convolution_pointwise: _packed_flops,
+        torch.ops.duotrack.tile_product: _tile_flops,
+        torch.ops.duotrack.tile_mlp: _tile_mlp_flops,
+        torch.ops.duotrack.tile_attention: _attention_flops,
     }
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         run()
@@ -195,6 +199,14 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 def _packed_flops(_: Any, weight: Any, *__: Any, out_shape: Any, **___: Any) -> int:
     return 2 * math.prod(out_shape) * math.prod(weight[1:])  # outputs come first in shapes of weights
+
+
+def _tile_flops(_: Any, weights: Any, *__: Any, out_shape: Any, **___: Any) -> int:
+    return operations(math.prod(out_shape[:-1]), weights)
+
+
+def _tile_mlp_flops(_: Any, first: Any, __: Any, second: Any, *___: Any, out_shape: Any, **____: Any) -> int:
+    return operations(math.prod(out_shape[:-1]), first, second)
 
 
 def memory_peak(configuration: Configuration, clip: Clip) -> dict[str, float]:

@@ -3,8 +3,6 @@
 CUDA paths have not been measured (no GPU was at hand).
 """
 
-import os
-import shutil
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +14,7 @@ from duotrack.errors import InputError
 from duotrack.frames import MODALITIES
 from duotrack.models.outputs import HeadMaps
 from duotrack.runtime.graph_facts import MAPS
+from duotrack.runtime.native import compiler
 from duotrack.runtime.torch_backend import keeps_templates
 
 Pair = tuple[Tensor | None, Tensor | None]
@@ -36,7 +35,7 @@ class CompiledNet:
     """
 
     def __init__(self, net: nn.Module, *, device: torch.device) -> None:
-        if device.type == "cpu" and _cxx() is None:
+        if device.type == "cpu" and compiler() is None:
             raise InputError(
                 "backend compiled needs a C++ compiler (g++ or clang++, or $CXX): install one, or use openvino"
             )
@@ -121,8 +120,3 @@ def _positional(net: nn.Module, template: tuple[str, ...], search: tuple[str, ..
         return score_map, size_map, offset_map
 
     return call
-
-
-def _cxx() -> str | None:
-    named = os.environ.get("CXX")
-    return next((found for name in (named, "g++", "clang++", "c++") if name and (found := shutil.which(name))), None)

@@ -15,6 +15,7 @@ from duotrack.models.attention import Attention, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.models.merged_head import MergedHead
 from duotrack.runtime.mapped import give_back
+from duotrack.runtime.tiles import TileConv, TileLinear, TileMlp, attends, fits, tile_attention
 
 _OPS = torch.ops.mkldnn
 _ROWS = 256
@@ -84,12 +85,18 @@ def pack(net: nn.Module) -> nn.Module:
     Its `state_dict` raises `InputError` from then on: half of the weights would be missing.
     """
     whole = (Mlp, Attention, StemBlock, MergedHead)
-    for part in [part for part in net.modules() if isinstance(part, whole)]:  # layers in a list would live on
+    for part in list(net.modules()):  # layers in a list would live on
+        for name, child in list(part.named_children()):
+            if isinstance(child, Mlp) and fits(child.fc1) and fits(child.fc2):
+                setattr(part, name, TileMlp(child))
+    for part in [part for part in net.modules() if isinstance(part, whole)]:
         if isinstance(part, Mlp):
             part.fc1, part.fc2 = PackedLinear(part.fc1, gelu=True), PackedLinear(part.fc2)  # type: ignore[assignment]
             part.act = nn.Identity()
-        else:
-            _pack_within(part)
+            continue
+        if isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
+            part.mix = tile_attention
+        _pack_within(part)
     net.register_state_dict_pre_hook(_refuse)  # type: ignore[no-untyped-call]
     return net
 
@@ -104,8 +111,8 @@ def _refuse(*_: Any) -> None:
 def _pack_within(part: nn.Module) -> None:
     for name, child in list(part.named_children()):
         if isinstance(child, nn.Linear):
-            setattr(part, name, PackedLinear(child))
+            setattr(part, name, TileLinear(child) if fits(child) else PackedLinear(child))
         elif isinstance(child, nn.Conv2d):
-            setattr(part, name, PackedConv(child))
+            setattr(part, name, TileConv(child) if fits(child) else PackedConv(child))
         elif isinstance(child, (nn.ModuleDict, nn.ModuleList)):
             _pack_within(child)

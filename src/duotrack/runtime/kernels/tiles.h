@@ -1,0 +1,146 @@
+// Products on the matrix units of Intel's processors (AMX), which multiply bfloat16 and sum in float32.
+//
+// float32 is multiplied as three such products. A number is the sum of two bfloat16 halves to 2^-17 of itself, and
+// x w = xh wh + xl wh + xh wl; what is left out, xl wl, is as small as that. `duotrack.runtime.tiles` compiles these
+// files and hands in the pointers.
+//
+// A tile is 16 lines of 32 numbers. Rows to be multiplied lie as tiles (blocks of 32 inputs, parts, 16 rows, 32 inputs);
+// what they are multiplied with as (panels of 32 outputs, blocks, parts, 2, 16 pairs of inputs, 16 outputs, 2).
+// Parts are one, or for float32 (`WIDE`) the high halves and then the low ones.
+
+#pragma once
+
+#include <immintrin.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+
+namespace {
+
+constexpr int TILE = 512;  // bfloat16 numbers in a tile
+
+struct Config {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+class Kept {  // a thread's working memory: the next call needs about as much
+ public:
+  ~Kept() { std::free(start); }
+  char* get(size_t wanted) {  // null without memory
+    if (wanted > size) {
+      std::free(start);
+      size = (wanted + 4095) / 4096 * 4096;
+      start = static_cast<char*>(std::aligned_alloc(4096, size));
+      if (!start) size = 0;
+    }
+    return start;
+  }
+
+ private:
+  char* start = nullptr;
+  size_t size = 0;
+};
+
+inline __m512 number(float x) { return _mm512_set1_ps(x); }
+
+inline __m512 exponential(__m512 x) {  // of what is not positive, to some 1e-7 of itself
+  const __m512 y = _mm512_max_ps(_mm512_mul_ps(x, number(1.44269504f)), number(-90.f));
+  const __m512 whole = _mm512_roundscale_ps(y, 8), part = _mm512_sub_ps(y, whole);
+  __m512 p = number(1.535336188e-4f);
+  for (float each : {1.339887440e-3f, 9.618437357e-3f, 5.550332548e-2f, 2.402264791e-1f, 6.931472028e-1f, 1.f})
+    p = _mm512_fmadd_ps(p, part, number(each));
+  return _mm512_scalef_ps(p, whole);
+}
+
+inline __m512i halves(__m512 first, __m512 second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
+
+inline __m512 widen(__m256i half) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16)); }
+
+template <bool WIDE>  // 32 numbers as one line of a tile, and what they lack of float32 as one of the tile after it
+inline void lay(__m512 u, __m512 v, uint16_t* line) {
+  const __m512i high = halves(u, v);
+  _mm512_store_si512(line, high);
+  if constexpr (WIDE) {
+    const __m512 rest = _mm512_sub_ps(u, widen(_mm512_castsi512_si256(high)));
+    _mm512_store_si512(line + TILE, halves(rest, _mm512_sub_ps(v, widen(_mm512_extracti64x4_epi64(high, 1)))));
+  }
+}
+
+template <bool WIDE>
+inline void lay(const char* from, uint16_t* line) {
+  if constexpr (WIDE) {
+    const float* source = reinterpret_cast<const float*>(from);
+    lay<true>(_mm512_loadu_ps(source), _mm512_loadu_ps(source + 16), line);
+  } else {
+    _mm512_store_si512(line, _mm512_loadu_si512(from));
+  }
+}
+
+template <bool WIDE>
+inline void lay_nothing(uint16_t* line) {
+  for (int part = 0; part < (WIDE ? 2 : 1); part++) _mm512_store_si512(line + part * TILE, _mm512_setzero_si512());
+}
+
+template <bool WIDE>  // 32 numbers, next to one another
+inline void put(char* to, __m512 u, __m512 v) {
+  if constexpr (WIDE) {
+    _mm512_storeu_ps(to, u);
+    _mm512_storeu_ps(to + 64, v);
+  } else {
+    _mm512_storeu_si512(to, halves(u, v));
+  }
+}
+
+// The sums of 32 rows and 32 outputs are in four tile registers, and lie in memory as 32 rows `stride` bytes apart.
+inline void sums_zero() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
+inline void sums_load(const float* from, long stride) {
+  _tile_loadd(0, from, stride);
+  _tile_loadd(1, from + 16, stride);
+  _tile_loadd(2, from + 4 * stride, stride);
+  _tile_loadd(3, from + 4 * stride + 16, stride);
+}
+
+inline void sums_store(float* to, long stride) {
+  _tile_stored(0, to, stride);
+  _tile_stored(1, to + 16, stride);
+  _tile_stored(2, to + 4 * stride, stride);
+  _tile_stored(3, to + 4 * stride + 16, stride);
+}
+
+inline void multiply_tiles() {
+  _tile_dpbf16ps(0, 6, 4);
+  _tile_dpbf16ps(1, 6, 5);
+  _tile_dpbf16ps(2, 7, 4);
+  _tile_dpbf16ps(3, 7, 5);
+}
+
+template <bool WIDE>  // add one block's products: `a` and `b` are tiles of rows, `w` one panel's tiles
+inline void multiply(const uint16_t* a, const uint16_t* b, const uint16_t* w) {
+  _tile_loadd(4, w, 64);
+  _tile_loadd(5, w + TILE, 64);
+  if constexpr (WIDE) {
+    _tile_loadd(6, a + TILE, 64);
+    _tile_loadd(7, b + TILE, 64);
+    multiply_tiles();
+  }
+  _tile_loadd(6, a, 64);
+  _tile_loadd(7, b, 64);
+  multiply_tiles();
+  if constexpr (WIDE) {
+    _tile_loadd(4, w + 2 * TILE, 64);
+    _tile_loadd(5, w + 3 * TILE, 64);
+    multiply_tiles();
+  }
+}
+
+}  // namespace

@@ -1,0 +1,87 @@
+"""Layers for inference on the matrix units of Intel's processors (AMX), which multiply bfloat16 only.
+
+float32 is multiplied as sums of three bfloat16 products (`kernels/tiles.h`): numbers are off by some 1e-6 of the
+largest one, torch's own by 1e-7; maps of whole networks by less than 1e-5.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from duotrack.models.attention import Mlp
+from duotrack.runtime.tile_ops import BLOCK, lay_out, ready
+
+_TYPES = (torch.float32, torch.bfloat16)
+
+
+class TileLinear(nn.Module):
+    """A linear layer that `fits`."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        # not buffers: the layout is this processor's, it is not to be written anywhere
+        self._weights, self._bias = lay_out(linear.weight.detach()[None]), _wide_bias(linear)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., inputs) of the layer's type -> (..., outputs)."""
+        rows = tokens.reshape(1, 1, -1, tokens.shape[-1])
+        made: Tensor = torch.ops.duotrack.tile_product(rows, self._weights, self._bias, 1)
+        return made.view(*tokens.shape[:-1], self._bias.shape[0])
+
+
+class TileConv(nn.Module):
+    """A convolution that `fits`; channels lie last in the memory of what it gives."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        weight = conv.weight.detach()
+        by_place = weight.permute(0, 2, 3, 1).reshape(conv.groups, weight.shape[0] // conv.groups, -1)
+        self._weights, self._bias = lay_out(by_place), _wide_bias(conv)
+        self._side = conv.kernel_size[0]
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(B, inputs, h, w) of the convolution's type -> (B, outputs, h, w)."""
+        places = cells.permute(0, 2, 3, 1)
+        made: Tensor = torch.ops.duotrack.tile_product(places, self._weights, self._bias, self._side)
+        return made.permute(0, 3, 1, 2)
+
+
+class TileMlp(nn.Module):
+    """An MLP whose layers both `fits`."""
+
+    def __init__(self, mlp: Mlp) -> None:
+        super().__init__()
+        weights = [lay_out(layer.weight.detach()[None]) for layer in (mlp.fc1, mlp.fc2)]
+        self._layers = (weights[0], _wide_bias(mlp.fc1), weights[1], _wide_bias(mlp.fc2))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., C) of the layers' type -> (..., C')."""
+        made: Tensor = torch.ops.duotrack.tile_mlp(tokens, *self._layers)
+        return made
+
+
+def tile_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention of (B, heads, N, D) tensors of a width and type for which `attends` says yes."""
+    made: Tensor = torch.ops.duotrack.tile_attention(query, key, value)
+    return made
+
+
+def attends(width: int, dtype: torch.dtype) -> bool:
+    """Whether the units are here and can take heads of that width."""
+    return dtype in _TYPES and width % BLOCK == 0 and ready()
+
+
+def fits(layer: nn.Linear | nn.Conv2d) -> bool:
+    """Whether the units are here and can take the layer: channels in whole blocks, a grid that stays as it is."""
+    if isinstance(layer, nn.Linear):
+        sizes = (layer.in_features, layer.out_features)
+    else:
+        side = layer.kernel_size[0]
+        keeps = (layer.kernel_size, layer.padding, layer.stride, layer.dilation)
+        if side % 2 == 0 or keeps != ((side, side), (side // 2, side // 2), (1, 1), (1, 1)):
+            return False
+        sizes = (layer.in_channels // layer.groups, layer.out_channels // layer.groups)
+    return layer.weight.dtype in _TYPES and all(size % BLOCK == 0 for size in sizes) and ready()
+
+
+def _wide_bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    return torch.zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias.detach().float()
