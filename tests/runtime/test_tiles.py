@@ -19,7 +19,7 @@ from duotrack.models.attention import Block, Mlp
 from duotrack.models.zoo import model_spec
 from duotrack.runtime import native, tile_ops
 from duotrack.runtime.deploy import deploy
-from duotrack.runtime.packed import PackedConv, PackedLinear, pack
+from duotrack.runtime.packed import PackedLinear, pack
 from duotrack.runtime.tiles import TileConv, TileLinear, TileMlp, attends, fits, tile_attention
 from duotrack.runtime.torch_backend import prepare
 
@@ -119,8 +119,10 @@ def test_gelu_of_far_numbers_is_exact(large: float) -> None:
         (nn.Conv2d(96, 32, kernel_size=1), (1, 4, 4)),
         (nn.Conv2d(32, 32, kernel_size=5, padding=2), (1, 2, 3)),
         (nn.Conv2d(32, 32, kernel_size=3, padding=1), (0, 4, 4)),
+        (nn.Conv2d(3, 64, kernel_size=16, stride=16), (2, 48, 32)),
+        (nn.Conv2d(8, 32, kernel_size=2, stride=2), (1, 7, 9)),
     ],
-    ids=["3x3", "wide", "groups", "1x1", "5x5", "none"],
+    ids=["3x3", "wide", "groups", "1x1", "5x5", "none", "patches", "patches and a rest"],
 )
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["channels first", "last"])
 def test_convolutions(conv: nn.Conv2d, size: tuple[int, int, int], order: torch.memory_format, precision: str) -> None:
@@ -182,7 +184,10 @@ def test_attention_to_one_key_alone_gives_its_value(far: float, precision: str) 
         nn.Linear(64, 64, dtype=torch.float64),
         nn.Conv2d(32, 32, kernel_size=3),
         nn.Conv2d(32, 32, kernel_size=3, padding="same"),
-        nn.Conv2d(32, 32, kernel_size=2, stride=2),
+        nn.Conv2d(32, 32, kernel_size=2),
+        nn.Conv2d(3, 32, kernel_size=4, stride=4),
+        nn.Conv2d(32, 32, kernel_size=2, stride=2, padding=1),
+        nn.Conv2d(3, 32, kernel_size=7, stride=4, padding=3),
         nn.Conv2d(32, 32, kernel_size=3, padding=2, dilation=2),
         nn.Conv2d(32, 32, kernel_size=(1, 3), padding=(0, 1)),
         nn.Conv2d(32, 32, kernel_size=3, padding=1, groups=2),
@@ -292,5 +297,5 @@ def test_other_processors_are_not_asked_for_a_compiler(monkeypatch: pytest.Monke
     monkeypatch.setattr(tile_ops, "_has_units", lambda: False)
     monkeypatch.setattr(tile_ops, "load_library", lambda *_: pytest.fail("compiled for nothing"))
     assert not fits(nn.Linear(64, 64))
-    packed = pack(ready(nn.Sequential(Block(dim=64, heads=2), nn.Conv2d(3, 3, 1)), "fp32"))
-    assert not [part for part in packed.modules() if isinstance(part, TileLinear | PackedConv)]
+    packed = pack(ready(nn.Sequential(Block(dim=64, heads=2)), "fp32"))
+    assert not [part for part in packed.modules() if isinstance(part, TileLinear | TileMlp)]

@@ -14,6 +14,7 @@ from duotrack.errors import InputError
 from duotrack.models.attention import Attention, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.models.merged_head import MergedHead
+from duotrack.models.vit import PatchEmbed
 from duotrack.runtime.mapped import give_back
 from duotrack.runtime.tiles import TileConv, TileLinear, TileMlp, attends, fits, tile_attention
 
@@ -84,19 +85,17 @@ def pack(net: nn.Module) -> nn.Module:
 
     Its `state_dict` raises `InputError` from then on: half of the weights would be missing.
     """
-    whole = (Mlp, Attention, StemBlock, MergedHead)
-    for part in list(net.modules()):  # layers in a list would live on
-        for name, child in list(part.named_children()):
-            if isinstance(child, Mlp) and fits(child.fc1) and fits(child.fc2):
-                setattr(part, name, TileMlp(child))
-    for part in [part for part in net.modules() if isinstance(part, whole)]:
-        if isinstance(part, Mlp):
-            part.fc1, part.fc2 = PackedLinear(part.fc1, gelu=True), PackedLinear(part.fc2)  # type: ignore[assignment]
-            part.act = nn.Identity()
-            continue
-        if isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
+    # no list of layers: it would keep alive what is replaced
+    for part in [part for part in net.modules() if not isinstance(part, (Mlp, nn.Linear))]:
+        if isinstance(part, PatchEmbed):
+            part.proj = TileConv(part.proj) if fits(part.proj) else part.proj  # type: ignore[assignment]
+        elif isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
             part.mix = tile_attention
-        _pack_within(part)
+        for name, child in list(part.named_children()):
+            if isinstance(child, Mlp):
+                setattr(part, name, _mlp(child))
+        if isinstance(part, (Attention, StemBlock, MergedHead)):
+            _pack_within(part)
     net.register_state_dict_pre_hook(_refuse)  # type: ignore[no-untyped-call]
     return net
 
@@ -106,6 +105,12 @@ def _refuse(*_: Any) -> None:
         "this network was made ready for tracking: its weights lie as this processor multiplies them and cannot be "
         "saved; take them from duotrack.build_net"
     )
+
+
+def _mlp(mlp: Mlp) -> nn.Module:
+    if fits(mlp.fc1) and fits(mlp.fc2):
+        return TileMlp(mlp)
+    return nn.Sequential(PackedLinear(mlp.fc1, gelu=True), PackedLinear(mlp.fc2))
 
 
 def _pack_within(part: nn.Module) -> None:

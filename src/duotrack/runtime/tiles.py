@@ -34,13 +34,22 @@ class TileConv(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         weight = conv.weight.detach()
-        by_place = weight.permute(0, 2, 3, 1).reshape(conv.groups, weight.shape[0] // conv.groups, -1)
-        self._weights, self._bias = lay_out(by_place), _wide_bias(conv)
-        self._side = conv.kernel_size[0]
+        self._patch = _patch(conv)
+        by_place = weight.flatten(1) if self._patch else weight.permute(0, 2, 3, 1)
+        self._weights = lay_out(by_place.reshape(conv.groups, weight.shape[0] // conv.groups, -1))
+        self._bias = _wide_bias(conv)
+        self._side = 1 if self._patch else conv.kernel_size[0]
 
     def forward(self, cells: Tensor) -> Tensor:
-        """(B, inputs, h, w) of the convolution's type -> (B, outputs, h, w)."""
-        places = cells.permute(0, 2, 3, 1)
+        """(B, inputs, h, w) of the convolution's type -> (B, outputs, h', w')."""
+        if self._patch:
+            b, c, h, w = cells.shape
+            high, wide = h // self._patch, w // self._patch
+            whole = cells[:, :, : high * self._patch, : wide * self._patch]
+            split = whole.reshape(b, c, high, self._patch, wide, self._patch)
+            places = split.permute(0, 2, 4, 1, 3, 5).reshape(b, high, wide, -1)
+        else:
+            places = cells.permute(0, 2, 3, 1)
         made: Tensor = torch.ops.duotrack.tile_product(places, self._weights, self._bias, self._side)
         return made.permute(0, 3, 1, 2)
 
@@ -71,16 +80,24 @@ def attends(width: int, dtype: torch.dtype) -> bool:
 
 
 def fits(layer: nn.Linear | nn.Conv2d) -> bool:
-    """Whether the units are here and can take the layer: channels in whole blocks, a grid that stays as it is."""
+    """Whether the units are here and can take the layer: channels in whole blocks, a grid that stays, or patches."""
     if isinstance(layer, nn.Linear):
         sizes = (layer.in_features, layer.out_features)
     else:
         side = layer.kernel_size[0]
         keeps = (layer.kernel_size, layer.padding, layer.stride, layer.dilation)
-        if side % 2 == 0 or keeps != ((side, side), (side // 2, side // 2), (1, 1), (1, 1)):
+        if not _patch(layer) and (side % 2 == 0 or keeps != ((side, side), (side // 2, side // 2), (1, 1), (1, 1))):
             return False
-        sizes = (layer.in_channels // layer.groups, layer.out_channels // layer.groups)
+        inputs = layer.in_channels * (side**2 if _patch(layer) else 1)
+        sizes = (inputs // layer.groups, layer.out_channels // layer.groups)
     return layer.weight.dtype in _TYPES and all(size % BLOCK == 0 for size in sizes) and ready()
+
+
+def _patch(conv: nn.Conv2d) -> int:
+    """The side of the patches that a convolution embeds, which do not overlap; 0 for other convolutions."""
+    side = conv.kernel_size[0]
+    embeds = (conv.kernel_size, conv.stride) == ((side, side), (side, side)) and side > 1
+    return side if embeds and (conv.padding, conv.dilation, conv.groups) == ((0, 0), (1, 1), 1) else 0
 
 
 def _wide_bias(layer: nn.Linear | nn.Conv2d) -> Tensor:

@@ -84,14 +84,14 @@ float soften(const float* scores, int count, int blocks, float scale, uint16_t* 
   const auto there = [&](int at) { return static_cast<__mmask16>((1u << std::clamp(count - at, 0, 16)) - 1); };
   __m512 top = number(-3e38f);
   for (int at = 0; at < count; at += 16) top = _mm512_mask_max_ps(top, there(at), top, _mm512_load_ps(scores + at));
-  const __m512 highest = number(_mm512_reduce_max_ps(top)), factor = number(scale);
+  const __m512 highest = number(_mm512_reduce_max_ps(top)), factor = number(scale * 1.44269504f);
   __m512 sum = _mm512_setzero_ps();
   for (int block = 0; block < blocks; block++) {
     __m512 weights[2];
     for (int i = 0; i < 2; i++) {
       const int at = block * 32 + i * 16;
       const __m512 below = _mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(scores + at), highest), factor);
-      weights[i] = _mm512_maskz_mov_ps(there(at), exponential(below));
+      weights[i] = _mm512_maskz_mov_ps(there(at), power<WIDE>(below));
       sum = _mm512_add_ps(sum, weights[i]);
     }
     lay<WIDE>(weights[0], weights[1], line + block * PARTS * TILE);

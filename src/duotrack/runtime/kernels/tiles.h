@@ -47,12 +47,17 @@ class Kept {  // a thread's working memory: the next call needs about as much
 
 inline __m512 number(float x) { return _mm512_set1_ps(x); }
 
-inline __m512 exponential(__m512 x) {  // of what is not positive, to some 1e-7 of itself
-  const __m512 y = _mm512_max_ps(_mm512_mul_ps(x, number(1.44269504f)), number(-90.f));
-  const __m512 whole = _mm512_roundscale_ps(y, 8), part = _mm512_sub_ps(y, whole);
-  __m512 p = number(1.535336188e-4f);
-  for (float each : {1.339887440e-3f, 9.618437357e-3f, 5.550332548e-2f, 2.402264791e-1f, 6.931472028e-1f, 1.f})
-    p = _mm512_fmadd_ps(p, part, number(each));
+template <bool WIDE>  // 2 to the power of what is not positive, to 1e-7 of itself; for bfloat16 to 8e-5
+inline __m512 power(__m512 x) {
+  const __m512 y = _mm512_max_ps(x, number(-90.f)), whole = _mm512_roundscale_ps(y, 8), part = _mm512_sub_ps(y, whole);
+  __m512 p;
+  if constexpr (WIDE) {
+    p = number(1.327647166e-3f);
+    for (float each : {9.675541332e-3f, 5.550713275e-2f, 2.402211972e-1f, 6.931469671e-1f, 1.000000072f}) p = _mm512_fmadd_ps(p, part, number(each));
+  } else {
+    p = number(5.517165765e-2f);
+    for (float each : {2.426111213e-1f, 6.932609876e-1f, 9.999280736e-1f}) p = _mm512_fmadd_ps(p, part, number(each));
+  }
   return _mm512_scalef_ps(p, whole);
 }
 
