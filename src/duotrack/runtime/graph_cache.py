@@ -73,7 +73,7 @@ def forget_graph(file: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Where graphs are kept; a temporary folder, until the process ends, where that cannot be written."""
+    """Where graphs and kernels are kept; a temporary folder, until the process ends, where that cannot be written."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("DUOTRACK_CACHE") or Path(base) / "duotrack")
     try:
@@ -91,7 +91,7 @@ def _passing_folder(reason: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="duotrack-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "graphs").mkdir()
-    logger.warning("graphs cannot be kept (%s): made anew each time; set DUOTRACK_CACHE to a folder", reason)
+    logger.warning("nothing can be kept (%s), so it is made anew each time: set DUOTRACK_CACHE to a folder", reason)
     return folder
 
 

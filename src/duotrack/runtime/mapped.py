@@ -40,11 +40,15 @@ def dropping_pages(path: Path) -> Iterator[None]:
 
 def give_back() -> None:
     """Return memory that loading freed and the allocator keeps. Linux with glibc only; elsewhere nothing happens."""
-    libc = ctypes.CDLL(None) if Path("/proc/self/maps").exists() else None
-    if libc is None or not hasattr(libc, "malloc_trim"):
-        return
     gc.collect()
-    libc.malloc_trim(0)
+    trim()
+
+
+def trim() -> None:
+    """As `give_back`, of what is free already."""
+    libc = ctypes.CDLL(None) if Path("/proc/self/maps").exists() else None
+    if libc is not None and hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _drop(path: Path) -> None:

@@ -15,7 +15,7 @@ from duotrack.models.attention import Attention, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.models.merged_head import MergedHead
 from duotrack.models.vit import PatchEmbed
-from duotrack.runtime.mapped import give_back
+from duotrack.runtime.mapped import give_back, trim
 from duotrack.runtime.tiles import TileConv, TileLinear, TileMlp, attends, fits, tile_attention
 
 _OPS = torch.ops.mkldnn
@@ -96,6 +96,7 @@ def pack(net: nn.Module) -> nn.Module:
                 setattr(part, name, _mlp(child))
         if isinstance(part, (Attention, StemBlock, MergedHead)):
             _pack_within(part)
+            trim()  # or the layers' own weights and laid out ones pile up side by side
     net.register_state_dict_pre_hook(_refuse)  # type: ignore[no-untyped-call]
     return net
 
