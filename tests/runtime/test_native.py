@@ -1,10 +1,15 @@
 """C++ is compiled once and kept; what cannot be compiled says why."""
 
+import os
+import platform
+import subprocess
+import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from duotrack.runtime import native
+from duotrack.runtime import graph_cache, native, tile_ops
 from duotrack.runtime.native import compiler, load_library
 
 FLAGS = ("-shared", "-fPIC")
@@ -32,11 +37,53 @@ def test_a_library_is_kept_by_its_code(kernels: Path) -> None:
 
 @compiles
 def test_a_damaged_one_is_made_anew(kernels: Path) -> None:
-    file = native._made("one", CODE, FLAGS)
-    good = file.read_bytes()
-    file.write_bytes(good[:100])
+    # in a process of its own: this one would keep the library that it has loaded
+    load = f"from duotrack.runtime.native import load_library as load; print(load('one', {CODE}, {FLAGS}).one())"
+    sizes = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=True)
+        assert done.stdout == "1\n"
+        [file] = kernels.iterdir()
+        sizes.append(file.stat().st_size)
+        os.truncate(file, sizes[-1] // 2)
+    assert sizes[0] == sizes[1]
+
+
+@compiles
+def test_a_kept_one_needs_no_compiler(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_library("one", CODE, FLAGS)
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
     assert load_library("one", CODE, FLAGS).one() == 1
-    assert len(file.read_bytes()) == len(good)
+
+
+@compiles
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_others_may_write_is_not_loaded(kernels: Path, what: str) -> None:
+    load_library("one", CODE, FLAGS)
+    [file] = kernels.iterdir()
+    (file if what == "file" else kernels).chmod(0o777)
+    with pytest.raises(OSError, match="others may write it; remove it"):
+        load_library("one", CODE, FLAGS)
+
+
+@compiles
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="the code is for x86")
+def test_our_kernels_compile_on_processors_that_cannot_run_them() -> None:
+    files = resources.files("duotrack").joinpath("runtime", "kernels").iterdir()
+    flags = (*tile_ops._FLAGS, "-Wall", "-Werror", "-Wno-maybe-uninitialized", "-Wno-uninitialized")
+    library = load_library("tiles", {each.name: each.read_bytes() for each in files}, flags)
+    for name in tile_ops._ARGUMENTS:
+        assert getattr(library, name)
+
+
+def test_without_a_home_folder_a_temporary_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("DUOTRACK_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert graph_cache.cache_folder().is_dir()
 
 
 @compiles

@@ -1,11 +1,13 @@
 """Products on matrix units give the layers' numbers; where the units or a compiler are missing torch multiplies."""
 
 import copy
+import itertools
 import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from duotrack.errors import InputError
 from duotrack.evaluation.stopwatch import counted
 from duotrack.models.attention import Block, Mlp
 from duotrack.models.zoo import model_spec
-from duotrack.runtime import native, tile_ops
+from duotrack.runtime import native, tile_ops, tiles
 from duotrack.runtime.deploy import deploy
 from duotrack.runtime.packed import PackedLinear, pack
 from duotrack.runtime.tiles import TileConv, TileLinear, TileMlp, attends, fits, tile_attention
@@ -25,12 +28,24 @@ from duotrack.runtime.torch_backend import prepare
 
 CPU = torch.device("cpu")
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+OTHER = (torch.bfloat16, torch.float16, torch.float64)
 NEAR = {"fp32": 3e-5, "bf16": 2e-2}
 """Of the largest number there is."""
 
-units = pytest.mark.skipif(
-    not tile_ops.ready(), reason="this processor has no matrix units, or no compiler is here to reach them"
-)
+units = pytest.mark.usefixtures("matrix_units")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_switch() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DUOTRACK_MATRIX_UNITS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def matrix_units() -> None:
+    if not tile_ops.ready():
+        pytest.skip("this processor has no matrix units, or no compiler is here to reach them")
 
 
 @pytest.fixture(params=TYPES)
@@ -76,31 +91,53 @@ def test_linear_layers(shape: tuple[int, ...], outputs: int, bias: bool, precisi
 
 
 @units
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 @given(
     rows=st.integers(1, 460),
-    inputs=st.integers(1, 30),
-    outputs=st.integers(1, 8),
+    blocks=st.tuples(st.integers(1, 30), st.integers(1, 8)),
     threads=st.integers(1, 5),
     name=st.sampled_from(sorted(TYPES)),
+    kind=st.sampled_from(["linear", "conv", "mlp", "attention"]),
 )
-def test_any_number_of_rows_blocks_and_threads(rows: int, inputs: int, outputs: int, threads: int, name: str) -> None:
+def test_any_size_on_any_number_of_threads(
+    rows: int, blocks: tuple[int, int], threads: int, name: str, kind: str
+) -> None:
     torch.manual_seed(rows)
-    linear = ready(nn.Linear(32 * inputs, 32 * outputs), name)
-    assert isinstance(linear, nn.Linear)
-    tokens = torch.randn(rows, 32 * inputs, dtype=TYPES[name])
+    width, outputs = (32 * count for count in blocks)
+    given_rows = torch.randn(2, rows, width, dtype=TYPES[name])
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            near(TileLinear(linear)(tokens), copy.deepcopy(linear).double()(tokens.double()), name)
+            near(*ours_and_exact(kind, given_rows, outputs, name), name)
     finally:
         torch.set_num_threads(usual)
 
 
+def ours_and_exact(kind: str, rows: Tensor, outputs: int, precision: str) -> tuple[Tensor, Tensor]:
+    """Results of the units and in double precision, with random weights."""
+    width = rows.shape[-1]
+    if kind == "attention":
+        heads = rows[:, None].expand(-1, 3, -1, -1)[..., :96]
+        q, k, v = (heads.roll(shift, dims=-2) for shift in range(3))
+        return tile_attention(q, k, v), F.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    if kind == "mlp":
+        mlp = ready(Mlp(dim=width, hidden=outputs), precision)
+        assert isinstance(mlp, Mlp)
+        return TileMlp(mlp)(rows), copy.deepcopy(mlp).double()(rows.double())
+    if kind == "conv":
+        conv = ready(nn.Conv2d(width, outputs, kernel_size=3, padding=1), precision)
+        assert isinstance(conv, nn.Conv2d)
+        cells = rows[:, :100].transpose(1, 2)[:, :, None]
+        return TileConv(conv)(cells), copy.deepcopy(conv).double()(cells.double())
+    linear = ready(nn.Linear(width, outputs), precision)
+    assert isinstance(linear, nn.Linear)
+    return TileLinear(linear)(rows), copy.deepcopy(linear).double()(rows.double())
+
+
 @units
-@pytest.mark.parametrize("large", [0.0, 1e-30, 8.0, 40.0], ids=str)
-def test_gelu_of_far_numbers_is_exact(large: float) -> None:
+@pytest.mark.parametrize("large", [1.0, 8.0, 40.0], ids=str)
+def test_gelu_near_and_far(large: float) -> None:
     mlp = Mlp(dim=32, hidden=32).requires_grad_(False)
     for layer in (mlp.fc1, mlp.fc2):
         layer.weight.copy_(torch.eye(32))
@@ -121,8 +158,9 @@ def test_gelu_of_far_numbers_is_exact(large: float) -> None:
         (nn.Conv2d(32, 32, kernel_size=3, padding=1), (0, 4, 4)),
         (nn.Conv2d(3, 64, kernel_size=16, stride=16), (2, 48, 32)),
         (nn.Conv2d(8, 32, kernel_size=2, stride=2), (1, 7, 9)),
+        (nn.Conv2d(8, 32, kernel_size=2, stride=2), (0, 4, 4)),
     ],
-    ids=["3x3", "wide", "groups", "1x1", "5x5", "none", "patches", "patches and a rest"],
+    ids=["3x3", "wide", "groups", "1x1", "5x5", "none", "patches", "patches and a rest", "no patches"],
 )
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["channels first", "last"])
 def test_convolutions(conv: nn.Conv2d, size: tuple[int, int, int], order: torch.memory_format, precision: str) -> None:
@@ -195,11 +233,15 @@ def test_attention_to_one_key_alone_gives_its_value(far: float, precision: str) 
     ],
     ids=str,
 )
-def test_other_layers_do_not_fit(layer: nn.Linear | nn.Conv2d) -> None:
+def test_other_layers_do_not_fit(layer: nn.Linear | nn.Conv2d, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "ready", lambda: True)
+    assert fits(nn.Linear(64, 64))
     assert not fits(layer)
 
 
-def test_other_heads_are_not_attended() -> None:
+def test_other_heads_are_not_attended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "ready", lambda: True)
+    assert attends(64, torch.float32)
     assert not attends(48, torch.float32)
     assert not attends(64, torch.float16)
 
@@ -226,7 +268,7 @@ def test_a_network_tracks_as_without_the_units(monkeypatch: pytest.MonkeyPatch, 
 def test_blocks_are_packed_whole(precision: str) -> None:
     packed = pack(ready(Block(dim=64, heads=2), precision))
     assert isinstance(packed.mlp, TileMlp)
-    assert packed.attn.mix is tile_attention
+    assert packed.attn.dot_product is tile_attention
     assert not [name for name, part in packed.named_modules() if isinstance(part, nn.Linear | PackedLinear)]
 
 
@@ -268,9 +310,60 @@ def test_threads_may_share_layers(precision: str) -> None:
 
 
 def test_the_switch_leaves_everything_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tile_ops, "_library", object)
+    assert fits(nn.Linear(64, 64))
     monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", "0")
     assert not fits(nn.Linear(64, 64))
     assert not attends(64, torch.float32)
+    monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", "off")
+    with pytest.raises(InputError, match="'off': give 0"):
+        fits(nn.Linear(64, 64))
+
+
+def test_a_system_that_forbids_the_units_is_said(
+    monkeypatch: pytest.MonkeyPatch, unloaded: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refused:
+        tiles_ready = staticmethod(lambda: 0)
+        tiles_product = tiles_mlp = tiles_attention = SimpleNamespace()
+
+    monkeypatch.setattr(tile_ops, "_has_units", lambda: True)
+    monkeypatch.setattr(tile_ops, "load_library", lambda *_: Refused)
+    assert not tile_ops.ready()
+    assert "does not let programs use them" in caplog.text
+
+
+@units
+def test_what_does_not_fit_packed_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear, mlp = TileLinear(nn.Linear(64, 32)), TileMlp(Mlp(dim=64, hidden=32))
+    wrong = [torch.zeros(1, 4, 32), torch.zeros(1, 4, 96), *(torch.zeros(1, 4, 64).to(t) for t in OTHER)]
+    with torch.inference_mode():
+        for layer, rows in itertools.product((linear, mlp), wrong):
+            with pytest.raises(ValueError, match="do not fit packed weights"):
+                layer(rows)
+        q = torch.zeros(1, 2, 4, 32)
+        for k, v in [(q, q.bfloat16()), (q[:, :1], q[:, :1]), (q, q[:, :, 1:]), (q[:, :, :0], q[:, :, :0])]:
+            with pytest.raises(ValueError):
+                tile_attention(q, k, v)
+        monkeypatch.setattr(tile_ops, "_library", lambda: None)
+        with pytest.raises(InputError, match="load the tracker anew"):
+            linear(torch.zeros(1, 4, 64))
+
+
+@units
+def test_biases_may_lie_anyhow() -> None:
+    linear = nn.Linear(32, 32).requires_grad_(False)
+    linear.bias = nn.Parameter(torch.randn(64)[::2], requires_grad=False)
+    tokens = torch.randn(1, 5, 32)
+    near(TileLinear(linear)(tokens), copy.deepcopy(linear).double()(tokens.double()), "fp32")
+
+
+@units
+def test_nothing_hides_what_is_no_number(precision: str) -> None:
+    q, k, v = (torch.randn(1, 1, 4, 32, dtype=TYPES[precision]) for _ in range(3))
+    k[0, 0, 2, 5] = torch.nan
+    with torch.inference_mode():
+        assert tile_attention(q, k, v).isnan().all()
 
 
 @pytest.mark.usefixtures("unloaded")
@@ -285,7 +378,7 @@ def test_without_a_compiler_torch_multiplies_and_it_is_said(
         assert not fits(nn.Linear(64, 64))
         assert not fits(nn.Linear(64, 64))
     assert [each.levelname for each in caplog.records] == ["WARNING"]
-    assert "install g++" in caplog.text
+    assert "with g++ 11 or newer" in caplog.text
     assert "DUOTRACK_MATRIX_UNITS=0" in caplog.text
     assert not list((tmp_path / "kernels").glob("*"))
     packed = pack(ready(nn.Sequential(Block(dim=64, heads=2)), "fp32"))

@@ -20,7 +20,8 @@ class Attention(nn.Module):
         if dim % heads:
             raise ValueError(f"{heads} heads do not divide {dim} channels")
         self.heads = heads
-        self.mix: Callable[[Tensor, Tensor, Tensor], Tensor] = dot_product_attention
+        # a runtime may know a faster way
+        self.dot_product: Callable[[Tensor, Tensor, Tensor], Tensor] = dot_product_attention
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
@@ -40,7 +41,7 @@ class Attention(nn.Module):
         q, k, v = self.qkv(tokens).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         q = q[:, :, skip:]
         row = None if query is None else attention_row(q[:, :, query], k)
-        mixed = self.mix(q, k, v)
+        mixed = self.dot_product(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(b, n - skip, c)), row
 
 

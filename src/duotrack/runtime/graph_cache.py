@@ -74,14 +74,22 @@ def forget_graph(file: Path) -> None:
 
 def cache_folder() -> Path:
     """Where graphs and kernels are kept; a temporary folder, until the process ends, where that cannot be written."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("DUOTRACK_CACHE") or Path(base) / "duotrack")
+    try:
+        folder = _chosen_folder()
+    except RuntimeError as error:  # no home
+        return _passing_folder(str(error))
     try:
         (folder / "graphs").mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=folder / "graphs"):
             return folder
     except OSError as error:
         return _passing_folder(f"{folder}: {error.strerror}")
+
+
+def _chosen_folder() -> Path:
+    if chosen := os.environ.get("DUOTRACK_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duotrack"
 
 
 @cache

@@ -39,13 +39,13 @@ def dropping_pages(path: Path) -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Return memory that loading freed and the allocator keeps. Linux with glibc only; elsewhere nothing happens."""
+    """Collect what nothing refers to, and return memory that is free and that the allocator keeps (see `trim`)."""
     gc.collect()
     trim()
 
 
 def trim() -> None:
-    """As `give_back`, of what is free already."""
+    """Return memory that is free and that the allocator keeps. Linux with glibc only; elsewhere nothing happens."""
     libc = ctypes.CDLL(None) if Path("/proc/self/maps").exists() else None
     if libc is not None and hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)

@@ -1,6 +1,7 @@
-"""Weights laid out once as oneDNN multiplies them: torch's own layers lay theirs out again in every call on the CPU.
+"""Weights laid out once as this processor multiplies them: torch's own layers lay theirs out again in every call.
 
-A packed network can be neither copied nor pickled: the layout is the library's.
+On Intel's matrix units that is for products of ours (`duotrack.runtime.tiles`), elsewhere for oneDNN's, whose layouts
+can be neither copied nor pickled. No packed network is to be saved.
 """
 
 import platform
@@ -86,14 +87,13 @@ def pack(net: nn.Module) -> nn.Module:
     Its `state_dict` raises `InputError` from then on: half of the weights would be missing.
     """
     # no list of layers: it would keep alive what is replaced
-    for part in [part for part in net.modules() if not isinstance(part, (Mlp, nn.Linear))]:
+    for part in [part for part in net.modules() if not isinstance(part, (Mlp, nn.Linear, nn.Conv2d))]:
         if isinstance(part, PatchEmbed):
             part.proj = TileConv(part.proj) if fits(part.proj) else part.proj  # type: ignore[assignment]
         elif isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
-            part.mix = tile_attention
-        for name, child in list(part.named_children()):
-            if isinstance(child, Mlp):
-                setattr(part, name, _mlp(child))
+            part.dot_product = tile_attention
+        for name in [name for name, child in part.named_children() if isinstance(child, Mlp)]:
+            setattr(part, name, _mlp(part.get_submodule(name)))  # type: ignore[arg-type]
         if isinstance(part, (Attention, StemBlock, MergedHead)):
             _pack_within(part)
             trim()  # or the layers' own weights and laid out ones pile up side by side

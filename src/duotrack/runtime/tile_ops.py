@@ -1,7 +1,7 @@
 """Operations of torch on the matrix units of Intel's processors (`kernels/`), for inference on the CPU.
 
-`duotrack::tile_product`, `tile_mlp` and `tile_attention` take and give tensors of float32 or bfloat16; `lay_out` makes
-the weights that they read. Linux only; a C++ compiler is needed once.
+`duotrack::tile_product`, `tile_mlp` and `tile_attention` take and give tensors of float32 or bfloat16; `pack_weights`
+makes the weights that they read. Linux only; a C++ compiler is needed once. They give no gradients.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from duotrack.errors import InputError
 from duotrack.runtime.native import load_library
 
 logger = logging.getLogger(__name__)
@@ -42,11 +43,18 @@ _ARGUMENTS = {
 
 
 def ready() -> bool:
-    """Whether the units are here and may be used; `DUOTRACK_MATRIX_UNITS=0` forbids it."""
-    return os.environ.get("DUOTRACK_MATRIX_UNITS") != "0" and _library() is not None
+    """Whether the units are here and may be used; `DUOTRACK_MATRIX_UNITS=0` forbids it.
+
+    Raises:
+        InputError: that variable has a value that it does not know.
+    """
+    said = os.environ.get("DUOTRACK_MATRIX_UNITS") or "1"
+    if said not in ("0", "1"):
+        raise InputError(f"DUOTRACK_MATRIX_UNITS is {said!r}: give 0 to leave them unused, or 1")
+    return said == "1" and _library() is not None
 
 
-def lay_out(weight: Tensor) -> Tensor:
+def pack_weights(weight: Tensor) -> Tensor:
     """(groups, outputs, inputs) -> bfloat16 (groups, panels of outputs, blocks of inputs, halves, 2, 16, 16, 2)."""
     halves = [weight.bfloat16()]
     if weight.dtype == torch.float32:
@@ -57,14 +65,28 @@ def lay_out(weight: Tensor) -> Tensor:
 
 
 def operations(rows: int, *weights: tuple[int, ...]) -> int:
-    """Operations on that many rows by the shapes of laid out weights, two for a multiplication with its addition."""
+    """Operations on that many rows by the shapes of packed weights, two for a multiplication with its addition."""
     return sum(2 * rows * groups * panels * blocks * BLOCK**2 for groups, panels, blocks, *_ in weights)
+
+
+def _require(rows: Tensor, channels: int, *layers: tuple[Tensor, Tensor]) -> None:
+    """C++ reads what it is told to: rows of so many channels must fit packed weights and biases."""
+    parts = {torch.float32: 2, torch.bfloat16: 1}.get(rows.dtype)
+    for weights, bias in layers:
+        groups, panels, blocks, halves = weights.shape[:4]
+        packed = (groups * panels * BLOCK, groups * blocks * BLOCK, halves, torch.bfloat16, torch.float32)
+        if packed != (bias.shape[0], channels, parts, weights.dtype, bias.dtype):
+            raise ValueError(f"{rows.dtype} rows of {channels} do not fit packed weights {tuple(weights.shape)}")
+        if not (weights.is_contiguous() and bias.is_contiguous()):
+            raise ValueError("packed weights and biases have to be contiguous")
+        channels = bias.shape[0]
 
 
 def _product(places: Tensor, weights: Tensor, bias: Tensor, side: int) -> Tensor:
     """(pictures, h, w, channels) times weights of the side x side places around -> (pictures, h, w, outputs)."""
     places = places.contiguous()
     pictures, height, width, channels = places.shape
+    _require(places, channels * side**2, (weights, bias))
     made = places.new_empty(pictures, height, width, bias.shape[0])
     groups = weights.shape[0]
     inputs, outputs = channels // groups, bias.shape[0] // groups
@@ -91,6 +113,7 @@ def _product(places: Tensor, weights: Tensor, bias: Tensor, side: int) -> Tensor
 def _mlp(tokens: Tensor, first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Tensor) -> Tensor:
     """(..., C) through two layers and a GELU between them -> (..., C')."""
     tokens = tokens.contiguous()
+    _require(tokens, tokens.shape[-1], (first, first_bias), (second, second_bias))
     made = tokens.new_empty(*tokens.shape[:-1], second_bias.shape[0])
     if made.numel():
         _call(
@@ -114,6 +137,10 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(B, heads, n, D), (B, heads, N, D) twice -> (B, heads, n, D), the heads of a token next to one another."""
     given = [each if each.stride(-1) == 1 else each.contiguous() for each in (query, key, value)]
     samples, heads, count, width = query.shape
+    if key.shape != value.shape or key.shape[:2] + key.shape[3:] != (samples, heads, width) or not key.shape[2]:
+        raise ValueError(f"queries {tuple(query.shape)}, keys {tuple(key.shape)}, values {tuple(value.shape)}")
+    if not query.dtype == key.dtype == value.dtype in (torch.float32, torch.bfloat16) or width % BLOCK:
+        raise ValueError(f"{query.dtype}, {key.dtype} and {value.dtype} of width {width}")
     made = query.new_empty(samples, count, heads, width).transpose(1, 2)
     strides = [step for each in (*given, made) for step in each.stride()[:3]]
     _call(
@@ -132,7 +159,8 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 def _call(name: str, *arguments: object) -> None:
     library = _library()
-    assert library is not None
+    if library is None:
+        raise InputError("this network was made ready for a processor with matrix units: load the tracker anew here")
     if not getattr(library, name)(*arguments, torch.get_num_threads()):
         raise MemoryError(f"no memory for {name}")
 
@@ -144,16 +172,18 @@ def _library() -> ctypes.CDLL | None:
     files = resources.files("duotrack").joinpath("runtime", "kernels").iterdir()
     try:
         library = load_library("tiles", {each.name: each.read_bytes() for each in files}, _FLAGS)
+        for name, types in _ARGUMENTS.items():
+            getattr(library, name).argtypes = types
+        if not library.tiles_ready():
+            raise OSError("the system does not let programs use them")
     except OSError as error:
         logger.warning(
-            "the matrix units of this processor stay unused, so networks run slower (%s): install g++ 11 or newer, or "
-            "set DUOTRACK_MATRIX_UNITS=0",
+            "networks run slower than they could, this processor's matrix units stay unused: %s (with g++ 11 or newer "
+            "duotrack uses them; DUOTRACK_MATRIX_UNITS=0 silences this)",
             error,
         )
         return None
-    for name, types in _ARGUMENTS.items():
-        getattr(library, name).argtypes = types
-    return library if library.tiles_ready() else None
+    return library
 
 
 def _has_units() -> bool:

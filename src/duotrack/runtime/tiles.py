@@ -1,14 +1,14 @@
 """Layers for inference on the matrix units of Intel's processors (AMX), which multiply bfloat16 only.
 
-float32 is multiplied as sums of three bfloat16 products (`kernels/tiles.h`): numbers are off by some 1e-6 of the
-largest one, torch's own by 1e-7; maps of whole networks by less than 1e-5.
+float32 is multiplied as sums of three bfloat16 products (`kernels/tiles.h`): numbers are off by 1e-5 of the largest one
+at most, torch's own by 1e-6; attention whose scores go into the hundreds by 1e-4. Infinities become NaN. No gradients.
 """
 
 import torch
 from torch import Tensor, nn
 
 from duotrack.models.attention import Mlp
-from duotrack.runtime.tile_ops import BLOCK, lay_out, ready
+from duotrack.runtime.tile_ops import BLOCK, pack_weights, ready
 
 _TYPES = (torch.float32, torch.bfloat16)
 
@@ -19,7 +19,7 @@ class TileLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         # not buffers: the layout is this processor's, it is not to be written anywhere
-        self._weights, self._bias = lay_out(linear.weight.detach()[None]), _wide_bias(linear)
+        self._weights, self._bias = pack_weights(linear.weight.detach()[None]), _float_bias(linear)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., inputs) of the layer's type -> (..., outputs)."""
@@ -36,8 +36,8 @@ class TileConv(nn.Module):
         weight = conv.weight.detach()
         self._patch = _patch(conv)
         by_place = weight.flatten(1) if self._patch else weight.permute(0, 2, 3, 1)
-        self._weights = lay_out(by_place.reshape(conv.groups, weight.shape[0] // conv.groups, -1))
-        self._bias = _wide_bias(conv)
+        self._weights = pack_weights(by_place.reshape(conv.groups, weight.shape[0] // conv.groups, -1))
+        self._bias = _float_bias(conv)
         self._side = 1 if self._patch else conv.kernel_size[0]
 
     def forward(self, cells: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class TileConv(nn.Module):
             high, wide = h // self._patch, w // self._patch
             whole = cells[:, :, : high * self._patch, : wide * self._patch]
             split = whole.reshape(b, c, high, self._patch, wide, self._patch)
-            places = split.permute(0, 2, 4, 1, 3, 5).reshape(b, high, wide, -1)
+            places = split.permute(0, 2, 4, 1, 3, 5).reshape(b, high, wide, c * self._patch**2)
         else:
             places = cells.permute(0, 2, 3, 1)
         made: Tensor = torch.ops.duotrack.tile_product(places, self._weights, self._bias, self._side)
@@ -59,8 +59,8 @@ class TileMlp(nn.Module):
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
-        weights = [lay_out(layer.weight.detach()[None]) for layer in (mlp.fc1, mlp.fc2)]
-        self._layers = (weights[0], _wide_bias(mlp.fc1), weights[1], _wide_bias(mlp.fc2))
+        weights = [pack_weights(layer.weight.detach()[None]) for layer in (mlp.fc1, mlp.fc2)]
+        self._layers = (weights[0], _float_bias(mlp.fc1), weights[1], _float_bias(mlp.fc2))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., C) of the layers' type -> (..., C')."""
@@ -90,7 +90,7 @@ def fits(layer: nn.Linear | nn.Conv2d) -> bool:
             return False
         inputs = layer.in_channels * (side**2 if _patch(layer) else 1)
         sizes = (inputs // layer.groups, layer.out_channels // layer.groups)
-    return layer.weight.dtype in _TYPES and all(size % BLOCK == 0 for size in sizes) and ready()
+    return layer.weight.dtype in _TYPES and all(size and size % BLOCK == 0 for size in sizes) and ready()
 
 
 def _patch(conv: nn.Conv2d) -> int:
@@ -100,5 +100,7 @@ def _patch(conv: nn.Conv2d) -> int:
     return side if embeds and (conv.padding, conv.dilation, conv.groups) == ((0, 0), (1, 1), 1) else 0
 
 
-def _wide_bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
-    return torch.zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias.detach().float()
+def _float_bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    if layer.bias is None:
+        return layer.weight.new_zeros(layer.weight.shape[0], dtype=torch.float32)
+    return layer.bias.detach().float().contiguous()

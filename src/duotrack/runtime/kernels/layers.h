@@ -1,4 +1,5 @@
-// What linear layers, convolutions and blocks' MLPs have in common: rows laid out as tiles, panels of weights passing by.
+// What linear layers, convolutions and blocks' MLPs have in common: rows laid out as tiles, panels of weights passing
+// by.
 
 #pragma once
 
@@ -14,9 +15,9 @@ struct Source {
   int rows, channels, height, width, side;
 };
 
-template <bool WIDE>  // 16 rows from `first`, `count` blocks of their inputs from `block`
-void lay_out(const Source& from, int first, int block, int count, uint16_t* to) {
-  constexpr int PARTS = WIDE ? 2 : 1, SIZE = WIDE ? 4 : 2;
+template <bool FP32>  // 16 rows from `first`, `count` blocks of their inputs from `block`
+void pack_rows(const Source& from, int first, int block, int count, uint16_t* to) {
+  constexpr int PARTS = FP32 ? 2 : 1, SIZE = FP32 ? 4 : 2;
   const int blocks = from.channels / 32, area = from.height * from.width, reach = from.side / 2;
   for (int r = 0; r < 16; r++) {
     const int row = first + r, y = row % area / from.width, x = row % from.width;
@@ -25,26 +26,28 @@ void lay_out(const Source& from, int first, int block, int count, uint16_t* to) 
       uint16_t* line = to + i * PARTS * TILE + r * 32;
       if (row < from.rows && y + dy >= 0 && y + dy < from.height && x + dx >= 0 && x + dx < from.width) {
         const long at = (row + dy * from.width + dx) * from.stride + (block + i) % blocks * 32;
-        lay<WIDE>(from.start + at * SIZE, line);
+        lay<FP32>(from.start + at * SIZE, line);
       } else {
-        lay_nothing<WIDE>(line);
+        lay_nothing<FP32>(line);
       }
     }
   }
 }
 
-struct Written {  // what is written after a panel was multiplied, fetched meanwhile: lines of 32 numbers, `stride` bytes apart
+struct Written {  // what is written after a panel was multiplied, fetched meanwhile: lines of 32 numbers, `stride`
+                  // bytes apart
   const char* start = nullptr;
   long stride = 0;
 };
 
 // `pairs` of tiles of rows with `length` blocks of a panel: `done(p, sums)` has each pair's, of 32 x 32 numbers. They
 // are added to what `sums` has, 1024 numbers a pair, if they are not `fresh`. `next` is the panel that comes after it.
-template <bool WIDE, class Then, class Where>
+template <bool FP32, class Where, class Done>
 inline void pass(const uint16_t* laid, size_t tile_row, int pairs, const uint16_t* w, int length, const uint16_t* next,
-                 float* sums, bool fresh, const Where& where, const Then& done) {
-  constexpr int PARTS = WIDE ? 2 : 1, CHUNK = WIDE ? 24 : 8;  // of weights, which stay in the first-level cache
-  const int lines = std::max(4, PARTS * 16 / std::max(pairs, 1));  // of the weights that come next, a block
+                 float* sums, bool fresh, const Where& where, const Done& done) {
+  constexpr int PARTS = FP32 ? 2 : 1, CHUNK = FP32 ? 24 : 8;  // of weights, which stay in the first-level cache
+  // fetched of the next panel with each block: about half of it, the rest comes in time by itself
+  const int lines = std::max(4, PARTS * 16 / std::max(pairs, 1));
   for (int c = 0; c < length; c += CHUNK) {
     const int count = std::min(CHUNK, length - c);
     const bool last = c + count == length;
@@ -57,14 +60,14 @@ inline void pass(const uint16_t* laid, size_t tile_row, int pairs, const uint16_
       else
         sums_load(sum, 128);
       const Written out = last ? where(p) : Written();
-      const int rows = out.start ? (31 + count) / count : 0;
+      const int rows = out.start ? (31 + count) / count : 0;  // 32 over the blocks
       const uint16_t* a = laid + p * 2 * tile_row + static_cast<size_t>(c) * PARTS * TILE;
       const char* to = out.start;
       for (int i = 0; i < count; i++, a += PARTS * TILE) {
         for (int line = 0; line < lines; line++, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
         for (int row = 0; row < rows; row++, to += out.stride)
           for (int part = 0; part < PARTS; part++) __builtin_prefetch(to + part * 64, 1);
-        multiply<WIDE>(a, a + tile_row, chunk + i * PARTS * 2 * TILE);
+        multiply<FP32>(a, a + tile_row, chunk + i * PARTS * 2 * TILE);
       }
       sums_store(sum, 128);
       if (last) done(p, sum);

@@ -5,8 +5,8 @@
 namespace {
 
 constexpr int GROUP = 12;  // pairs of tiles of rows at a time
-constexpr int SPAN = 8;    // panels of hidden numbers at a time
-thread_local Kept kept;
+constexpr int HIDDEN = 8;  // panels of hidden numbers at a time
+thread_local Workspace workspace;
 
 struct Layer {
   const uint16_t* weights;
@@ -14,62 +14,66 @@ struct Layer {
   int panels;  // of 32 outputs
 };
 
-template <bool WIDE>
+template <bool FP32>
 inline __m512 gelu(__m512 x) {  // with erf to 1.5e-7: Abramowitz and Stegun, 7.1.26
-  const __m512 a = _mm512_mul_ps(_mm512_abs_ps(x), number(0.70710678f));
-  const __m512 t = _mm512_div_ps(number(1.f), _mm512_fmadd_ps(a, number(0.3275911f), number(1.f)));
-  __m512 p = number(1.061405429f);
+  const __m512 a = _mm512_mul_ps(_mm512_abs_ps(x), broadcast(0.70710678f));
+  const __m512 t = _mm512_div_ps(broadcast(1.f), _mm512_fmadd_ps(a, broadcast(0.3275911f), broadcast(1.f)));
+  __m512 p = broadcast(1.061405429f);
   for (float each : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f, 0.f})
-    p = _mm512_fmadd_ps(p, t, number(each));
-  const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(number(.5f), p), power<WIDE>(_mm512_mul_ps(_mm512_mul_ps(a, a), number(-1.44269504f))));
+    p = _mm512_fmadd_ps(p, t, broadcast(each));
+  const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(broadcast(.5f), p),
+                                    exp2<FP32>(_mm512_mul_ps(_mm512_mul_ps(a, a), broadcast(-1.44269504f))));
   const __mmask16 positive = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GE_OQ);
-  return _mm512_mul_ps(x, _mm512_mask_sub_ps(tail, positive, number(1.f), tail));
+  return _mm512_mul_ps(x, _mm512_mask_sub_ps(tail, positive, broadcast(1.f), tail));
 }
 
-template <bool WIDE>
+template <bool FP32>
 size_t tiles_size(int pairs, int blocks) {
-  return static_cast<size_t>(pairs) * 2 * blocks * (WIDE ? 2 : 1) * TILE;
+  return static_cast<size_t>(pairs) * 2 * blocks * (FP32 ? 2 : 1) * TILE;
 }
 
-// Sums (outputs' panels, pairs, 32, 32) of the hidden panels from `begin` to `end`, for pairs of tiles of rows from `pair`
-template <bool WIDE>
+// Sums (outputs' panels, pairs, 32, 32) of the hidden panels from `begin` to `end`, for pairs of tiles of rows from
+// `pair`
+template <bool FP32>
 void feed(const Source& from, int pair, int pairs, const Layer& first, const Layer& second, int begin, int end,
           uint16_t* memory, float* sums) {
-  constexpr int PARTS = WIDE ? 2 : 1;
+  constexpr int PARTS = FP32 ? 2 : 1;
   const int blocks = from.channels / 32;
-  const size_t row = static_cast<size_t>(blocks) * PARTS * TILE, hidden_row = static_cast<size_t>(SPAN) * PARTS * TILE;
-  uint16_t* hidden = memory + tiles_size<WIDE>(pairs, blocks);
-  float* scratch = reinterpret_cast<float*>(hidden + tiles_size<WIDE>(pairs, SPAN));
-  for (int i = 0; i < pairs * 2; i++) lay_out<WIDE>(from, pair * 32 + i * 16, 0, blocks, memory + i * row);
-  if (begin == end) std::fill_n(sums, static_cast<size_t>(second.panels) * pairs * 1024, 0.f);  // more threads than panels
+  const size_t row = static_cast<size_t>(blocks) * PARTS * TILE,
+               hidden_row = static_cast<size_t>(HIDDEN) * PARTS * TILE;
+  uint16_t* hidden = memory + tiles_size<FP32>(pairs, blocks);
+  float* scratch = reinterpret_cast<float*>(hidden + tiles_size<FP32>(pairs, HIDDEN));
+  for (int i = 0; i < pairs * 2; i++) pack_rows<FP32>(from, pair * 32 + i * 16, 0, blocks, memory + i * row);
+  if (begin == end)
+    std::fill_n(sums, static_cast<size_t>(second.panels) * pairs * 1024, 0.f);  // more threads than panels
   const auto nowhere = [](int) { return Written(); };
-  for (int h = begin; h < end; h += SPAN) {
-    const int count = std::min(SPAN, end - h);
+  for (int h = begin; h < end; h += HIDDEN) {
+    const int count = std::min(HIDDEN, end - h);
     for (int j = 0; j < count; j++) {
       const __m512 left = _mm512_loadu_ps(first.bias + (h + j) * 32);
       const __m512 right = _mm512_loadu_ps(first.bias + (h + j) * 32 + 16);
-      const auto bend = [&](int p, const float* sum) {
+      const auto activate = [&](int p, const float* sum) {
         for (int r = 0; r < 32; r++) {
           uint16_t* line = hidden + (p * 2 + r / 16) * hidden_row + j * PARTS * TILE + r % 16 * 32;
-          lay<WIDE>(gelu<WIDE>(_mm512_add_ps(_mm512_load_ps(sum + r * 32), left)),
-                    gelu<WIDE>(_mm512_add_ps(_mm512_load_ps(sum + r * 32 + 16), right)), line);
+          lay<FP32>(gelu<FP32>(_mm512_add_ps(_mm512_load_ps(sum + r * 32), left)),
+                    gelu<FP32>(_mm512_add_ps(_mm512_load_ps(sum + r * 32 + 16), right)), line);
         }
       };
       const uint16_t* w = first.weights + (h + j) * row * 2;
-      pass<WIDE>(memory, row, pairs, w, blocks, w + row * 2, scratch, true, nowhere, bend);
+      pass<FP32>(memory, row, pairs, w, blocks, w + row * 2, scratch, true, nowhere, activate);
     }
     for (int o = 0; o < second.panels; o++) {
       const size_t panel = static_cast<size_t>(first.panels) * PARTS * 2 * TILE;
       const uint16_t* w = second.weights + o * panel + static_cast<size_t>(h) * PARTS * 2 * TILE;
       float* own = sums + static_cast<size_t>(o) * pairs * 1024;
       const auto done = [](int, const float*) {};
-      pass<WIDE>(hidden, hidden_row, pairs, w, count, w + panel, own, h == begin, nowhere, done);
+      pass<FP32>(hidden, hidden_row, pairs, w, count, w + panel, own, h == begin, nowhere, done);
     }
   }
 }
 
 // The sums of `parts` threads, `each` numbers apart, as outputs of `panels` from `panel` on
-template <bool WIDE>
+template <bool FP32>
 void finish(const float* sums, int parts, size_t each, const Layer& second, int panel, int panels, int pair, int pairs,
             int rows, char* to) {
   for (int o = panel; o < panel + panels; o++) {
@@ -81,36 +85,36 @@ void finish(const float* sums, int parts, size_t each, const Layer& second, int 
         u = _mm512_add_ps(u, _mm512_load_ps(sum + part * each));
         v = _mm512_add_ps(v, _mm512_load_ps(sum + part * each + 16));
       }
-      put<WIDE>(to + ((pair * 32L + r) * second.panels + o) * (WIDE ? 128 : 64), u, v);
+      put<FP32>(to + ((pair * 32L + r) * second.panels + o) * (FP32 ? 128 : 64), u, v);
     }
   }
 }
 
 // Each thread has some of what is hidden, so that weights are read once and nothing hidden goes from core to core; the
 // threads' sums are added at the end.
-template <bool WIDE>
+template <bool FP32>
 bool mlp(const Source& from, const Layer& first, const Layer& second, char* to, int threads) {
   const int pairs = (from.rows + 31) / 32, blocks = from.channels / 32;
   const int group = std::min(pairs, GROUP);
-  const size_t tiles = tiles_size<WIDE>(group, blocks + SPAN), sums_each = static_cast<size_t>(second.panels) * group * 1024;
+  const size_t tiles = tiles_size<FP32>(group, blocks + HIDDEN),
+               sums_each = static_cast<size_t>(second.panels) * group * 1024;
   const size_t each = (tiles * 2 + group * 4096 + 4095) / 4096 * 4096;
-  char* memory = kept.get((each + sums_each * 4) * threads);
+  char* memory = workspace.get((each + sums_each * 4) * threads);
   if (!memory) return false;
   float* sums = reinterpret_cast<float*>(memory + each * threads);
 #pragma omp parallel num_threads(threads)
   {
     const int team = omp_get_num_threads(), me = omp_get_thread_num();
     const auto bound = [&](int of, int at) { return of * at / team; };
-    const Config config;
-    _tile_loadconfig(&config);
+    _tile_loadconfig(&CONFIG);
     uint16_t* own = reinterpret_cast<uint16_t*>(memory + me * each);
     const int panel = bound(second.panels, me), panels = bound(second.panels, me + 1) - panel;
     for (int pair = 0; pair < pairs; pair += GROUP) {
       const int count = std::min(GROUP, pairs - pair);
-      feed<WIDE>(from, pair, count, first, second, bound(first.panels, me), bound(first.panels, me + 1), own,
+      feed<FP32>(from, pair, count, first, second, bound(first.panels, me), bound(first.panels, me + 1), own,
                  sums + me * sums_each);
 #pragma omp barrier
-      finish<WIDE>(sums, team, sums_each, second, panel, panels, pair, count, from.rows, to);
+      finish<FP32>(sums, team, sums_each, second, panel, panels, pair, count, from.rows, to);
 #pragma omp barrier
     }
     _tile_release();
@@ -121,9 +125,9 @@ bool mlp(const Source& from, const Layer& first, const Layer& second, char* to, 
 }  // namespace
 
 // (rows, channels) -> (rows, 32 outputs); whether it was done, otherwise there is no memory for it. Panels are of 32.
-extern "C" int tiles_mlp(const char* from, int rows, int channels, const uint16_t* first_weights, const float* first_bias,
-                         int hidden, const uint16_t* second_weights, const float* second_bias, int outputs, int wide,
-                         char* to, int threads) {
+extern "C" int tiles_mlp(const char* from, int rows, int channels, const uint16_t* first_weights,
+                         const float* first_bias, int hidden, const uint16_t* second_weights, const float* second_bias,
+                         int outputs, int wide, char* to, int threads) {
   const Source source{from, channels, rows, channels, 1, rows, 1};
   const Layer first{first_weights, first_bias, hidden / 32}, second{second_weights, second_bias, outputs / 32};
   return (wide ? mlp<true> : mlp<false>)(source, first, second, to, threads);

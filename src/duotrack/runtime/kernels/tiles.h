@@ -4,9 +4,9 @@
 // x w = xh wh + xl wh + xh wl; what is left out, xl wl, is as small as that. `duotrack.runtime.tiles` compiles these
 // files and hands in the pointers.
 //
-// A tile is 16 lines of 32 numbers. Rows to be multiplied lie as tiles (blocks of 32 inputs, parts, 16 rows, 32 inputs);
-// what they are multiplied with as (panels of 32 outputs, blocks, parts, 2, 16 pairs of inputs, 16 outputs, 2).
-// Parts are one, or for float32 (`WIDE`) the high halves and then the low ones.
+// A tile is 16 lines of 32 numbers. Rows to be multiplied lie as tiles (blocks of 32 inputs, parts, 16 rows, 32
+// inputs); what they are multiplied with as (panels of 32 outputs, blocks, parts, 2, 16 pairs of inputs, 16 outputs,
+// 2). Parts are one, or for float32 (`FP32`) the high halves and then the low ones.
 
 #pragma once
 
@@ -21,15 +21,18 @@ namespace {
 
 constexpr int TILE = 512;  // bfloat16 numbers in a tile
 
+// What `_tile_loadconfig` reads. In memory that is never written: some versions of g++ take it for reading 8 bytes
+// only, and leave out what fills the rest.
 struct Config {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
+alignas(64) constexpr Config CONFIG;
 
-class Kept {  // a thread's working memory: the next call needs about as much
+class Workspace {  // a thread's memory: the next call needs about as much
  public:
-  ~Kept() { std::free(start); }
+  ~Workspace() { std::free(start); }
   char* get(size_t wanted) {  // null without memory
     if (wanted > size) {
       std::free(start);
@@ -45,18 +48,21 @@ class Kept {  // a thread's working memory: the next call needs about as much
   size_t size = 0;
 };
 
-inline __m512 number(float x) { return _mm512_set1_ps(x); }
+inline __m512 broadcast(float x) { return _mm512_set1_ps(x); }
 
-template <bool WIDE>  // 2 to the power of what is not positive, to 1e-7 of itself; for bfloat16 to 8e-5
-inline __m512 power(__m512 x) {
-  const __m512 y = _mm512_max_ps(x, number(-90.f)), whole = _mm512_roundscale_ps(y, 8), part = _mm512_sub_ps(y, whole);
+template <bool FP32>  // 2 to the power of what is not positive, to 1e-7 of itself; for bfloat16 to 8e-5; NaN stays NaN
+inline __m512 exp2(__m512 x) {
+  const __m512 y = _mm512_max_ps(broadcast(-90.f), x), whole = _mm512_roundscale_ps(y, 8),
+               part = _mm512_sub_ps(y, whole);
   __m512 p;
-  if constexpr (WIDE) {
-    p = number(1.327647166e-3f);
-    for (float each : {9.675541332e-3f, 5.550713275e-2f, 2.402211972e-1f, 6.931469671e-1f, 1.000000072f}) p = _mm512_fmadd_ps(p, part, number(each));
+  if constexpr (FP32) {
+    p = broadcast(1.327647166e-3f);
+    for (float each : {9.675541332e-3f, 5.550713275e-2f, 2.402211972e-1f, 6.931469671e-1f, 1.000000072f})
+      p = _mm512_fmadd_ps(p, part, broadcast(each));
   } else {
-    p = number(5.517165765e-2f);
-    for (float each : {2.426111213e-1f, 6.932609876e-1f, 9.999280736e-1f}) p = _mm512_fmadd_ps(p, part, number(each));
+    p = broadcast(5.517165765e-2f);
+    for (float each : {2.426111213e-1f, 6.932609876e-1f, 9.999280736e-1f})
+      p = _mm512_fmadd_ps(p, part, broadcast(each));
   }
   return _mm512_scalef_ps(p, whole);
 }
@@ -65,19 +71,19 @@ inline __m512i halves(__m512 first, __m512 second) { return (__m512i)_mm512_cvtn
 
 inline __m512 widen(__m256i half) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16)); }
 
-template <bool WIDE>  // 32 numbers as one line of a tile, and what they lack of float32 as one of the tile after it
+template <bool FP32>  // 32 numbers as one line of a tile, and what they lack of float32 as one of the tile after it
 inline void lay(__m512 u, __m512 v, uint16_t* line) {
   const __m512i high = halves(u, v);
   _mm512_store_si512(line, high);
-  if constexpr (WIDE) {
+  if constexpr (FP32) {
     const __m512 rest = _mm512_sub_ps(u, widen(_mm512_castsi512_si256(high)));
     _mm512_store_si512(line + TILE, halves(rest, _mm512_sub_ps(v, widen(_mm512_extracti64x4_epi64(high, 1)))));
   }
 }
 
-template <bool WIDE>
+template <bool FP32>
 inline void lay(const char* from, uint16_t* line) {
-  if constexpr (WIDE) {
+  if constexpr (FP32) {
     const float* source = reinterpret_cast<const float*>(from);
     lay<true>(_mm512_loadu_ps(source), _mm512_loadu_ps(source + 16), line);
   } else {
@@ -85,14 +91,14 @@ inline void lay(const char* from, uint16_t* line) {
   }
 }
 
-template <bool WIDE>
+template <bool FP32>
 inline void lay_nothing(uint16_t* line) {
-  for (int part = 0; part < (WIDE ? 2 : 1); part++) _mm512_store_si512(line + part * TILE, _mm512_setzero_si512());
+  for (int part = 0; part < (FP32 ? 2 : 1); part++) _mm512_store_si512(line + part * TILE, _mm512_setzero_si512());
 }
 
-template <bool WIDE>  // 32 numbers, next to one another
+template <bool FP32>  // 32 numbers, next to one another
 inline void put(char* to, __m512 u, __m512 v) {
-  if constexpr (WIDE) {
+  if constexpr (FP32) {
     _mm512_storeu_ps(to, u);
     _mm512_storeu_ps(to + 64, v);
   } else {
@@ -101,7 +107,11 @@ inline void put(char* to, __m512 u, __m512 v) {
 }
 
 // The sums of 32 rows and 32 outputs are in four tile registers, and lie in memory as 32 rows `stride` bytes apart.
+// To the compiler a tile's load reads no memory: what is stored before it has to be kept there.
+inline void stored() { asm volatile("" ::: "memory"); }
+
 inline void sums_zero() {
+  stored();
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -109,6 +119,7 @@ inline void sums_zero() {
 }
 
 inline void sums_load(const float* from, long stride) {
+  stored();
   _tile_loadd(0, from, stride);
   _tile_loadd(1, from + 16, stride);
   _tile_loadd(2, from + 4 * stride, stride);
@@ -129,11 +140,11 @@ inline void multiply_tiles() {
   _tile_dpbf16ps(3, 7, 5);
 }
 
-template <bool WIDE>  // add one block's products: `a` and `b` are tiles of rows, `w` one panel's tiles
+template <bool FP32>  // add one block's products: `a` and `b` are tiles of rows, `w` one panel's tiles
 inline void multiply(const uint16_t* a, const uint16_t* b, const uint16_t* w) {
   _tile_loadd(4, w, 64);
   _tile_loadd(5, w + TILE, 64);
-  if constexpr (WIDE) {
+  if constexpr (FP32) {
     _tile_loadd(6, a + TILE, 64);
     _tile_loadd(7, b + TILE, 64);
     multiply_tiles();
@@ -141,7 +152,7 @@ inline void multiply(const uint16_t* a, const uint16_t* b, const uint16_t* w) {
   _tile_loadd(6, a, 64);
   _tile_loadd(7, b, 64);
   multiply_tiles();
-  if constexpr (WIDE) {
+  if constexpr (FP32) {
     _tile_loadd(4, w + 2 * TILE, 64);
     _tile_loadd(5, w + 3 * TILE, 64);
     multiply_tiles();
