@@ -90,8 +90,9 @@ void finish(const float* sums, int parts, size_t each, const Layer& second, int 
   }
 }
 
-// Each thread has some of what is hidden, so that weights are read once and nothing hidden goes from core to core; the
-// threads' sums are added at the end.
+// Each thread has some of what is hidden, so that weights are read once and nothing hidden goes from core to core, and
+// the threads' sums are added; where rows are so many that weights are read again and again anyway, it has rows of its
+// own.
 template <bool FP32>
 bool mlp(const Source& from, const Layer& first, const Layer& second, char* to, int threads) {
   const int pairs = (from.rows + 31) / 32, blocks = from.channels / 32;
@@ -108,14 +109,24 @@ bool mlp(const Source& from, const Layer& first, const Layer& second, char* to, 
     const auto bound = [&](int of, int at) { return of * at / team; };
     _tile_loadconfig(&CONFIG);
     uint16_t* own = reinterpret_cast<uint16_t*>(memory + me * each);
-    const int panel = bound(second.panels, me), panels = bound(second.panels, me + 1) - panel;
-    for (int pair = 0; pair < pairs; pair += GROUP) {
-      const int count = std::min(GROUP, pairs - pair);
-      feed<FP32>(from, pair, count, first, second, bound(first.panels, me), bound(first.panels, me + 1), own,
-                 sums + me * sums_each);
+    float* own_sums = sums + me * sums_each;
+    if (pairs >= GROUP * team) {
+      const int end = bound(pairs, me + 1);
+      for (int pair = bound(pairs, me); pair < end; pair += GROUP) {
+        const int count = std::min(GROUP, end - pair);
+        feed<FP32>(from, pair, count, first, second, 0, first.panels, own, own_sums);
+        finish<FP32>(own_sums, 1, 0, second, 0, second.panels, pair, count, from.rows, to);
+      }
+    } else {
+      const int begin = bound(first.panels, me), end = bound(first.panels, me + 1);
+      const int panel = bound(second.panels, me), panels = bound(second.panels, me + 1) - panel;
+      for (int pair = 0; pair < pairs; pair += GROUP) {
+        const int count = std::min(GROUP, pairs - pair);
+        feed<FP32>(from, pair, count, first, second, begin, end, own, own_sums);
 #pragma omp barrier
-      finish<FP32>(sums, team, sums_each, second, panel, panels, pair, count, from.rows, to);
+        finish<FP32>(sums, team, sums_each, second, panel, panels, pair, count, from.rows, to);
 #pragma omp barrier
+      }
     }
     _tile_release();
   }

@@ -65,8 +65,9 @@ void product(const Source& from, const Share& share, const uint16_t* weights, co
   }
 }
 
-// Each thread has outputs of its own, so that weights are read once, or where these are few, rows of its own. It lays
-// out its rows by itself: tiles that another core has just written come to it no faster.
+// Each thread has outputs of its own, so that weights are read once; or rows of its own, where outputs are few, or rows
+// so many that weights are read again and again anyway. It lays out its rows by itself: tiles that another core has
+// just written come to it no faster.
 template <bool FP32>
 bool products(const Source& from, const uint16_t* weights, int outputs, const Target& to, int threads) {
   const int blocks = from.channels / 32 * from.side * from.side, panels = outputs / 32;
@@ -78,13 +79,12 @@ bool products(const Source& from, const uint16_t* weights, int outputs, const Ta
   {
     const int team = omp_get_num_threads(), me = omp_get_thread_num();
     _tile_loadconfig(&CONFIG);
-    for (int begin = 0; begin < pairs; begin += GROUP) {
-      const int count = std::min(GROUP, pairs - begin);
-      const auto part = [&](int of) { return std::pair(of * me / team, of * (me + 1) / team - of * me / team); };
-      const auto [p, p_count] = panels < team ? part(count) : std::pair(0, count);
-      const auto [j, j_count] = panels < team ? std::pair(0, panels) : part(panels);
-      product<FP32>(from, {begin + p, p_count, j, j_count}, weights, to, memory + me * each);
-    }
+    const bool by_rows = panels < team || pairs >= GROUP * team;
+    const auto part = [&](int of) { return std::pair(of * me / team, of * (me + 1) / team); };
+    const auto [first, end] = by_rows ? part(pairs) : std::pair(0, pairs);
+    const auto [panel, last] = by_rows ? std::pair(0, panels) : part(panels);
+    for (int pair = first; pair < end; pair += GROUP)
+      product<FP32>(from, {pair, std::min(GROUP, end - pair), panel, last - panel}, weights, to, memory + me * each);
     _tile_release();
   }
   return true;
