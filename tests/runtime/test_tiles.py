@@ -367,7 +367,7 @@ def test_nothing_hides_what_is_no_number(precision: str) -> None:
 
 
 @pytest.mark.usefixtures("unloaded")
-@pytest.mark.parametrize("compiler", [None, "false"], ids=["none", "one that fails"])
+@pytest.mark.parametrize("compiler", [None, "false", "true"], ids=["none", "one that fails", "one that makes nothing"])
 def test_without_a_compiler_torch_multiplies_and_it_is_said(
     compiler: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -378,7 +378,7 @@ def test_without_a_compiler_torch_multiplies_and_it_is_said(
         assert not fits(nn.Linear(64, 64))
         assert not fits(nn.Linear(64, 64))
     assert [each.levelname for each in caplog.records] == ["WARNING"]
-    assert "with g++ 11 or newer" in caplog.text
+    assert "install g++ 11 or newer" in caplog.text
     assert "DUOTRACK_MATRIX_UNITS=0" in caplog.text
     assert not list((tmp_path / "kernels").glob("*"))
     packed = pack(ready(nn.Sequential(Block(dim=64, heads=2)), "fp32"))

@@ -73,9 +73,9 @@ def forget_graph(file: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Where graphs and kernels are kept; a temporary folder, until the process ends, where that cannot be written."""
+    """Where graphs are kept; a temporary folder, until the process ends, where that cannot be written."""
     try:
-        folder = _chosen_folder()
+        folder = chosen_folder()
     except RuntimeError as error:  # no home
         return _passing_folder(str(error))
     try:
@@ -86,7 +86,12 @@ def cache_folder() -> Path:
         return _passing_folder(f"{folder}: {error.strerror}")
 
 
-def _chosen_folder() -> Path:
+def chosen_folder() -> Path:
+    """Where graphs and kernels are to be kept, whether or not that can be written.
+
+    Raises:
+        RuntimeError: nothing says where, and there is no home folder.
+    """
     if chosen := os.environ.get("DUOTRACK_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duotrack"
@@ -99,7 +104,7 @@ def _passing_folder(reason: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="duotrack-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "graphs").mkdir()
-    logger.warning("nothing can be kept (%s), so it is made anew each time: set DUOTRACK_CACHE to a folder", reason)
+    logger.warning("graphs cannot be kept (%s): made anew each time; set DUOTRACK_CACHE to a folder", reason)
     return folder
 
 

@@ -9,11 +9,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from duotrack.runtime.graph_cache import cache_folder
+from duotrack.runtime.graph_cache import chosen_folder
 
 logger = logging.getLogger(__name__)
 _SECONDS = 300
 """How long a compiler may take."""
+_REMEDY = "install g++ 11 or newer"
 
 
 def compiler() -> str | None:
@@ -26,26 +27,46 @@ def load_library(name: str, code: dict[str, bytes], flags: tuple[str, ...]) -> c
     """A library of source and header files, by their names; a kept one that was damaged is made anew. Not for Windows.
 
     Raises:
-        OSError: no compiler is here, it fails (its first error is the message), what it made cannot be loaded, or what
-            was kept belongs to somebody else.
+        OSError: no compiler is here, it fails (its first error is in the message), what it made cannot be loaded, or
+            what was kept may be somebody else's.
     """
     names = sorted(code)
     parts = [each.encode() for each in (*flags, *names)] + [code[each] for each in names]
-    folder = cache_folder() / "kernels"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    file = folder / f"{name}-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:32]}.so"
-    for each in (folder, file):
+    key = hashlib.sha256(b"|".join(parts)).hexdigest()[:32]
+    try:
+        file = chosen_folder() / "kernels" / f"{name}-{key}.so"
+    except RuntimeError as error:
+        return _load_passing(_compiled(code, flags), str(error))
+    for each in (file.parent, file):
         _require_ours(each)
-    if not _is_whole(file):
-        logger.info("compiling %s", file)
-        _write_whole(file, _compiled(code, flags))
+    if _is_whole(file):
+        return ctypes.CDLL(str(file))
+    logger.info("compiling %s", file)
+    library = _compiled(code, flags)
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_whole(file, library)
+    except OSError as error:
+        return _load_passing(library, f"{file.parent}: {error.strerror}")
     return ctypes.CDLL(str(file))
 
 
+def _load_passing(library: bytes, reason: str) -> ctypes.CDLL:
+    logger.warning("compiled code cannot be kept (%s): compiled at each start; set DUOTRACK_CACHE to a folder", reason)
+    with tempfile.TemporaryDirectory(prefix="duotrack-") as scratch:
+        file = Path(scratch, "library.so")
+        file.write_bytes(library)
+        return ctypes.CDLL(str(file))  # what is loaded does not need its file
+
+
 def _require_ours(path: Path) -> None:
-    """What is here runs in this process: nobody else may have written it."""
-    if path.exists() and (path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o022):
-        raise OSError(f"{path} belongs to another user, or others may write it; remove it")
+    """What is here runs in this process: only its user or the administrator may have written it."""
+    if not path.exists():
+        return
+    if path.stat().st_uid not in (0, os.getuid()):
+        raise OSError(f"{path} belongs to another user; remove it")
+    if path.stat().st_mode & 0o022:
+        raise OSError(f"others may write {path}; remove it, or forbid them with chmod go-w")
 
 
 def _is_whole(file: Path) -> bool:
@@ -70,7 +91,7 @@ def _write_whole(file: Path, library: bytes) -> None:
 def _compiled(code: dict[str, bytes], flags: tuple[str, ...]) -> bytes:
     program = compiler()
     if program is None:
-        raise OSError("no C++ compiler is here")
+        raise OSError(f"no C++ compiler is here; {_REMEDY}")
     with tempfile.TemporaryDirectory(prefix="duotrack-") as scratch:
         for name, text in code.items():
             Path(scratch, name).write_bytes(text)
@@ -79,8 +100,10 @@ def _compiled(code: dict[str, bytes], flags: tuple[str, ...]) -> bytes:
         try:
             done = subprocess.run(command, cwd=scratch, capture_output=True, check=False, timeout=_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise OSError(f"{program} does not end") from error
-        if done.returncode:
+            raise OSError(f"{program} does not end; {_REMEDY}") from error
+        made = Path(scratch, "library.so")
+        if done.returncode or not made.is_file():
             lines = done.stderr.decode(errors="replace").splitlines() or [f"exit code {done.returncode}"]
-            raise OSError(f"{program} fails: {next((each for each in lines if 'error' in each), lines[0])[:200]}")
-        return Path(scratch, "library.so").read_bytes()
+            said = next((each for each in lines if "error" in each), lines[0])[:200]
+            raise OSError(f"{program} fails ({said}); {_REMEDY}")
+        return made.read_bytes()

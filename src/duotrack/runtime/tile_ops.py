@@ -178,8 +178,8 @@ def _library() -> ctypes.CDLL | None:
             raise OSError("the system does not let programs use them")
     except OSError as error:
         logger.warning(
-            "networks run slower than they could, this processor's matrix units stay unused: %s (with g++ 11 or newer "
-            "duotrack uses them; DUOTRACK_MATRIX_UNITS=0 silences this)",
+            "networks run slower than they could, this processor's matrix units stay unused: %s "
+            "(DUOTRACK_MATRIX_UNITS=0 silences this)",
             error,
         )
         return None
