@@ -46,7 +46,7 @@ template <bool FP32, class Where, class Done>
 inline void pass(const uint16_t* laid, size_t tile_row, int pairs, const uint16_t* w, int length, const uint16_t* next,
                  float* sums, bool fresh, const Where& where, const Done& done) {
   constexpr int PARTS = FP32 ? 2 : 1;
-  constexpr int CHUNK = FP32 ? 24 : 8;  // blocks at a time; shorter ones, which a first-level cache holds, help bfloat16 only
+  constexpr int CHUNK = FP32 ? 24 : 8;  // blocks at a time; so few that a first-level cache holds them help bfloat16
   // fetched of the next panel with each block: about half of it, the rest comes in time by itself
   const int lines = std::max(4, PARTS * 16 / std::max(pairs, 1));
   for (int c = 0; c < length; c += CHUNK) {
