@@ -61,7 +61,7 @@ def pack_weights(weight: Tensor) -> Tensor:
         halves.append((weight - halves[0].float()).bfloat16())
     groups, outputs, inputs = weight.shape
     shape = (groups, outputs // BLOCK, 2, 16, inputs // BLOCK, 16, 2)
-    return torch.stack([half.view(shape).permute(0, 1, 4, 2, 5, 3, 6) for half in halves], dim=3).contiguous()
+    return torch.stack([half.view(shape).permute(0, 1, 4, 2, 5, 3, 6) for half in halves], dim=3)
 
 
 def operations(rows: int, *weights: tuple[int, ...]) -> int:
