@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from duotrack.runtime import graph_cache, native, tile_ops
+from duotrack.runtime import graph_cache, native, tile_library
 from duotrack.runtime.native import compiler, load_library
 
 FLAGS = ("-shared", "-fPIC")
@@ -70,8 +70,8 @@ def test_what_others_may_write_is_not_loaded(kernels: Path, what: str) -> None:
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="the code is for x86")
 def test_our_kernels_compile_on_processors_that_cannot_run_them() -> None:
     files = resources.files("duotrack").joinpath("runtime", "kernels").iterdir()
-    library = load_library("tiles", {each.name: each.read_bytes() for each in files}, tile_ops._FLAGS)
-    for name in tile_ops._ARGUMENTS:
+    library = load_library("tiles", {each.name: each.read_bytes() for each in files}, tile_library._FLAGS)
+    for name in tile_library._ARGUMENTS:
         assert getattr(library, name)
 
 

@@ -186,6 +186,7 @@ def counted(run: Callable[[], object]) -> int:
         torch.ops.duotrack.tile_product: _tile_flops,
         torch.ops.duotrack.tile_mlp: _tile_mlp_flops,
         torch.ops.duotrack.tile_attention: _attention_flops,
+        torch.ops.duotrack.tile_self_attention: _tile_self_attention_flops,
     }
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         run()
@@ -207,6 +208,13 @@ def _tile_flops(_: Any, weights: Any, *__: Any, out_shape: Any, **___: Any) -> i
 
 def _tile_mlp_flops(_: Any, first: Any, __: Any, second: Any, *___: Any, out_shape: Any, **____: Any) -> int:
     return operations(math.prod(out_shape[:-1]), first, second)
+
+
+def _tile_self_attention_flops(tokens: Any, *rest: Any, out_shape: Any, **_: Any) -> int:
+    batch, count, channels = tokens
+    rows = out_shape[0][1]
+    layers = operations(batch * count, rest[3]) + operations(batch * rows, rest[5])
+    return int(layers + 4 * batch * rows * count * channels)
 
 
 def memory_peak(configuration: Configuration, clip: Clip) -> dict[str, float]:

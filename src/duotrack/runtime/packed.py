@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from duotrack.errors import InputError
-from duotrack.models.attention import Attention, Mlp
+from duotrack.models.attention import Attention, Block, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.models.merged_head import MergedHead
 from duotrack.models.vit import PatchEmbed
 from duotrack.runtime.mapped import give_back, trim
-from duotrack.runtime.tiles import TileConv, TileLinear, TileMlp, attends, fits, tile_attention
+from duotrack.runtime.tiles import TileBlock, TileConv, TileLinear, TileMlp, attends, block_fits, fits, tile_attention
 
 _OPS = torch.ops.mkldnn
 _ROWS = 256
@@ -86,19 +86,31 @@ def pack(net: nn.Module) -> nn.Module:
 
     Its `state_dict` raises `InputError` from then on: half of the weights would be missing.
     """
-    # no list of layers: it would keep alive what is replaced
-    for part in [part for part in net.modules() if not isinstance(part, (Mlp, nn.Linear, nn.Conv2d))]:
-        if isinstance(part, PatchEmbed):
-            part.proj = TileConv(part.proj) if fits(part.proj) else part.proj  # type: ignore[assignment]
-        elif isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
-            part.dot_product = tile_attention
-        for name in [name for name, child in part.named_children() if isinstance(child, Mlp)]:
-            setattr(part, name, _mlp(part.get_submodule(name)))  # type: ignore[arg-type]
-        if isinstance(part, (Attention, StemBlock, MergedHead)):
-            _pack_within(part)
-            trim()  # or the layers' own weights and laid out ones pile up side by side
+    _pack(net)
     net.register_state_dict_pre_hook(_refuse)  # type: ignore[no-untyped-call]
     return net
+
+
+def _pack(part: nn.Module) -> None:
+    if isinstance(part, PatchEmbed):
+        part.proj = TileConv(part.proj) if fits(part.proj) else part.proj  # type: ignore[assignment]
+    elif isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
+        part.dot_product = tile_attention
+    for name in [name for name, _ in part.named_children()]:  # names only: a list of parts would keep them alive
+        _pack_child(part, name)
+        trim()  # or the layers' own weights and laid out ones pile up side by side
+    if isinstance(part, (Attention, StemBlock, MergedHead)):
+        _pack_within(part)
+
+
+def _pack_child(part: nn.Module, name: str) -> None:
+    child = part.get_submodule(name)
+    if isinstance(child, Block) and block_fits(child):
+        setattr(part, name, TileBlock(child))
+    elif isinstance(child, Mlp):
+        setattr(part, name, _mlp(child))
+    elif not isinstance(child, (nn.Linear, nn.Conv2d)):
+        _pack(child)
 
 
 def _refuse(*_: Any) -> None:

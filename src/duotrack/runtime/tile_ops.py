@@ -1,57 +1,18 @@
 """Operations of torch on the matrix units of Intel's processors (`kernels/`), for inference on the CPU.
 
-`duotrack::tile_product`, `tile_mlp` and `tile_attention` take and give tensors of float32 or bfloat16; `pack_weights`
-makes the weights that they read. Linux only; a C++ compiler is needed once. They give no gradients.
+`duotrack::tile_product`, `tile_mlp`, `tile_self_attention` and `tile_attention` take and give tensors of float32 or
+bfloat16; `pack_weights` makes the weights that they read. They give no gradients.
 """
 
 import ctypes
-import logging
-import os
-from functools import cache
-from importlib import resources
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from duotrack.errors import InputError
-from duotrack.runtime.native import load_library
+from duotrack.runtime.tile_library import call
 
-logger = logging.getLogger(__name__)
 BLOCK = 32
 """Inputs and outputs that are multiplied at a time."""
-_UNITS = frozenset(("amx_tile", "amx_bf16", "avx512f", "avx512_bf16"))
-_FLAGS = (
-    *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-mprefer-vector-width=512"),
-    *("-mavx512f", "-mavx512bf16", "-mfma", "-mamx-tile", "-mamx-bf16", "-mprfchw"),
-)
-_POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
-_ARGUMENTS = {
-    "tiles_product": (
-        *(_POINTER, _LONG, _INT, _INT, _INT, _INT, _INT),
-        *(_POINTER, _POINTER, _INT, _INT, _POINTER, _LONG, _INT),
-    ),
-    "tiles_mlp": (
-        *(_POINTER, _INT, _INT, _POINTER, _POINTER, _INT),
-        *(_POINTER, _POINTER, _INT, _INT, _POINTER, _INT),
-    ),
-    "tiles_attention": (
-        *(_POINTER, _POINTER, _POINTER, _POINTER, ctypes.POINTER(_LONG)),
-        *(_INT, _INT, _INT, _INT, _INT, _INT, _INT),
-    ),
-}
-
-
-def ready() -> bool:
-    """Whether the units are here and may be used; `DUOTRACK_MATRIX_UNITS=0` forbids it.
-
-    Raises:
-        InputError: that variable has a value that it does not know.
-    """
-    said = os.environ.get("DUOTRACK_MATRIX_UNITS") or "1"
-    if said not in ("0", "1"):
-        raise InputError(f"DUOTRACK_MATRIX_UNITS is {said!r}: give 0 to leave them unused, or 1")
-    return said == "1" and _library() is not None
 
 
 def pack_weights(weight: Tensor) -> Tensor:
@@ -82,6 +43,12 @@ def _require(rows: Tensor, channels: int, *layers: tuple[Tensor, Tensor]) -> Non
         channels = bias.shape[0]
 
 
+def _require_norm(channels: int, scale: Tensor, shift: Tensor | None) -> None:
+    for each in (scale, shift):
+        if each is None or each.shape != (channels,) or each.dtype != torch.float32 or not each.is_contiguous():
+            raise ValueError(f"a norm of {channels} channels has as many contiguous float32 scales and shifts")
+
+
 def _product(places: Tensor, weights: Tensor, bias: Tensor, side: int) -> Tensor:
     """(pictures, h, w, channels) times weights of the side x side places around -> (pictures, h, w, outputs)."""
     places = places.contiguous()
@@ -91,7 +58,7 @@ def _product(places: Tensor, weights: Tensor, bias: Tensor, side: int) -> Tensor
     groups = weights.shape[0]
     inputs, outputs = channels // groups, bias.shape[0] // groups
     for group in range(groups if made.numel() else 0):
-        _call(
+        call(
             "tiles_product",
             places.data_ptr() + group * inputs * places.element_size(),
             channels,
@@ -110,17 +77,37 @@ def _product(places: Tensor, weights: Tensor, bias: Tensor, side: int) -> Tensor
     return made
 
 
-def _mlp(tokens: Tensor, first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Tensor) -> Tensor:
-    """(..., C) through two layers and a GELU between them -> (..., C')."""
+def _mlp(
+    tokens: Tensor,
+    first: Tensor,
+    first_bias: Tensor,
+    second: Tensor,
+    second_bias: Tensor,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    epsilon: float = 0.0,
+) -> Tensor:
+    """(..., C) through two layers and a GELU between them -> (..., C').
+
+    With the scale and shift of a norm it is a block's half: tokens are normalised, and what comes of them is added.
+    """
     tokens = tokens.contiguous()
-    _require(tokens, tokens.shape[-1], (first, first_bias), (second, second_bias))
+    channels = tokens.shape[-1]
+    _require(tokens, channels, (first, first_bias), (second, second_bias))
+    if scale is not None:
+        _require_norm(channels, scale, shift)
+        if second_bias.shape[0] != channels:
+            raise ValueError(f"{second_bias.shape[0]} channels cannot be added to {channels}")
     made = tokens.new_empty(*tokens.shape[:-1], second_bias.shape[0])
     if made.numel():
-        _call(
+        call(
             "tiles_mlp",
             tokens.data_ptr(),
-            tokens.numel() // tokens.shape[-1],
-            tokens.shape[-1],
+            tokens.numel() // channels,
+            channels,
+            None if scale is None else scale.data_ptr(),
+            None if shift is None else shift.data_ptr(),
+            epsilon,
             first.data_ptr(),
             first_bias.data_ptr(),
             first_bias.shape[0],
@@ -133,6 +120,60 @@ def _mlp(tokens: Tensor, first: Tensor, first_bias: Tensor, second: Tensor, seco
     return made
 
 
+def _self_attention(
+    tokens: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    epsilon: float,
+    qkv: Tensor,
+    qkv_bias: Tensor,
+    proj: Tensor,
+    proj_bias: Tensor,
+    heads: int,
+    skip: int,
+    look: int,
+) -> tuple[Tensor, Tensor]:
+    """A block's other half: (B, N, C) normalised, attending, added to themselves -> (B, N - skip, C).
+
+    The second result is how token `look` weighs the others, (B, heads, N) float32; empty if `look` is -1.
+    """
+    tokens = tokens.contiguous()
+    samples, count, channels = tokens.shape
+    _require(tokens, channels, (qkv, qkv_bias))
+    _require(tokens, channels, (proj, proj_bias))
+    _require_norm(channels, scale, shift)
+    if (qkv_bias.shape[0], proj_bias.shape[0]) != (3 * channels, channels) or channels % (heads * BLOCK):
+        raise ValueError(f"{heads} heads of {channels} channels, weights {tuple(qkv.shape)} and {tuple(proj.shape)}")
+    if not (0 <= skip <= count and (look == -1 or skip <= look < count)):
+        raise ValueError(f"of {count} tokens {skip} are left out and number {look} is looked at")
+    onto = tokens[:, skip:].contiguous()
+    made = torch.empty_like(onto)
+    row = tokens.new_empty(samples, heads, 0 if look == -1 else count, dtype=torch.float32)
+    if made.numel():
+        call(
+            "tiles_self_attention",
+            tokens.data_ptr(),
+            samples,
+            count,
+            channels,
+            scale.data_ptr(),
+            shift.data_ptr(),
+            epsilon,
+            qkv.data_ptr(),
+            qkv_bias.data_ptr(),
+            proj.data_ptr(),
+            proj_bias.data_ptr(),
+            heads,
+            skip,
+            look,
+            tokens.dtype == torch.float32,
+            onto.data_ptr(),
+            made.data_ptr(),
+            None if look == -1 else row.data_ptr(),
+        )
+    return made, row
+
+
 def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(B, heads, n, D), (B, heads, N, D) twice -> (B, heads, n, D), the heads of a token next to one another."""
     given = [each if each.stride(-1) == 1 else each.contiguous() for each in (query, key, value)]
@@ -143,10 +184,10 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         raise ValueError(f"{query.dtype}, {key.dtype} and {value.dtype} of width {width}")
     made = query.new_empty(samples, count, heads, width).transpose(1, 2)
     strides = [step for each in (*given, made) for step in each.stride()[:3]]
-    _call(
+    call(
         "tiles_attention",
         *(each.data_ptr() for each in (*given, made)),
-        (_LONG * len(strides))(*strides),
+        (ctypes.c_long * len(strides))(*strides),
         samples,
         heads,
         count,
@@ -157,47 +198,13 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return made
 
 
-def _call(name: str, *arguments: object) -> None:
-    library = _library()
-    if library is None:
-        raise InputError("this network was made ready for a processor with matrix units: load the tracker anew here")
-    if not getattr(library, name)(*arguments, torch.get_num_threads()):
-        raise MemoryError(f"no memory for {name}")
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    if not _has_units():
-        return None
-    files = resources.files("duotrack").joinpath("runtime", "kernels").iterdir()
-    try:
-        library = load_library("tiles", {each.name: each.read_bytes() for each in files}, _FLAGS)
-        for name, types in _ARGUMENTS.items():
-            getattr(library, name).argtypes = types
-        if not library.tiles_ready():
-            raise OSError("the system does not let programs use them")
-    except OSError as error:
-        logger.warning(
-            "networks run slower than they could, this processor's matrix units stay unused: %s "
-            "(DUOTRACK_MATRIX_UNITS=0 silences this)",
-            error,
-        )
-        return None
-    return library
-
-
-def _has_units() -> bool:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return False
-    return set(next((line for line in lines if line.startswith("flags")), "").split()) >= _UNITS
-
-
 _OPS = torch.library.Library("duotrack", "DEF")  # type: ignore[no-untyped-call]
 for _schema, _run in {
     "tile_product(Tensor places, Tensor weights, Tensor bias, int side) -> Tensor": _product,
-    "tile_mlp(Tensor tokens, Tensor first, Tensor first_bias, Tensor second, Tensor second_bias) -> Tensor": _mlp,
+    "tile_mlp(Tensor tokens, Tensor first, Tensor first_bias, Tensor second, Tensor second_bias, "
+    "Tensor? scale=None, Tensor? shift=None, float epsilon=0.0) -> Tensor": _mlp,
+    "tile_self_attention(Tensor tokens, Tensor scale, Tensor shift, float epsilon, Tensor qkv, Tensor qkv_bias, "
+    "Tensor proj, Tensor proj_bias, int heads, int skip, int look) -> (Tensor, Tensor)": _self_attention,
     "tile_attention(Tensor query, Tensor key, Tensor value) -> Tensor": _attention,
 }.items():
     _OPS.impl(_OPS.define(_schema), _run, "CPU")  # type: ignore[no-untyped-call]

@@ -7,8 +7,9 @@ at most, torch's own by 1e-6; attention whose scores go into the hundreds by 1e-
 import torch
 from torch import Tensor, nn
 
-from duotrack.models.attention import Mlp
-from duotrack.runtime.tile_ops import BLOCK, pack_weights, ready
+from duotrack.models.attention import Block, Mlp
+from duotrack.runtime.tile_library import ready
+from duotrack.runtime.tile_ops import BLOCK, pack_weights
 
 _TYPES = (torch.float32, torch.bfloat16)
 
@@ -19,7 +20,7 @@ class TileLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         # not buffers: the layout is this processor's, it is not to be written anywhere
-        self._weights, self._bias = pack_weights(linear.weight.detach()[None]), _float_bias(linear)
+        self._weights, self._bias = _packed(linear)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., inputs) of the layer's type -> (..., outputs)."""
@@ -59,13 +60,44 @@ class TileMlp(nn.Module):
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
-        weights = [pack_weights(layer.weight.detach()[None]) for layer in (mlp.fc1, mlp.fc2)]
-        self._layers = (weights[0], _float_bias(mlp.fc1), weights[1], _float_bias(mlp.fc2))
+        self._layers = (*_packed(mlp.fc1), *_packed(mlp.fc2))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., C) of the layers' type -> (..., C')."""
         made: Tensor = torch.ops.duotrack.tile_mlp(tokens, *self._layers)
         return made
+
+
+class TileBlock(nn.Module):
+    """A transformer block whose layers and heads all fit (`block_fits`): two calls instead of a dozen."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self._heads = block.attn.heads
+        self._attention = (*_norm(block.norm1), *_packed(block.attn.qkv), *_packed(block.attn.proj))
+        self._mlp = (*_packed(block.mlp.fc1), *_packed(block.mlp.fc2), *_norm(block.norm2))
+
+    def attend(self, tokens: Tensor, *, query: int | None = None, skip: int = 0) -> tuple[Tensor, Tensor | None]:
+        """As `Block.attend`."""
+        look = -1 if query is None else query
+        made, row = torch.ops.duotrack.tile_self_attention(tokens, *self._attention, self._heads, skip, look)
+        return made, None if query is None else row
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """As `Block.feed`."""
+        made: Tensor = torch.ops.duotrack.tile_mlp(tokens, *self._mlp)
+        return made
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """As `Block.forward`."""
+        return self.feed(self.attend(tokens)[0])
+
+
+def block_fits(block: Block) -> bool:
+    """Whether the units are here and can take the whole block."""
+    layers = (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2)
+    width = block.attn.qkv.in_features // block.attn.heads
+    return attends(width, block.attn.qkv.weight.dtype) and all(fits(layer) for layer in layers)
 
 
 def tile_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -98,6 +130,14 @@ def _patch(conv: nn.Conv2d) -> int:
     side = conv.kernel_size[0]
     embeds = (conv.kernel_size, conv.stride) == ((side, side), (side, side)) and side > 1
     return side if embeds and (conv.padding, conv.dilation, conv.groups) == ((0, 0), (1, 1), 1) else 0
+
+
+def _packed(linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    return pack_weights(linear.weight.detach()[None]), _float_bias(linear)
+
+
+def _norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
+    return norm.weight.detach().float().contiguous(), norm.bias.detach().float().contiguous(), norm.eps
 
 
 def _float_bias(layer: nn.Linear | nn.Conv2d) -> Tensor:

@@ -7,6 +7,19 @@
 
 namespace {
 
+constexpr int GROUP = 12;  // pairs of tiles of rows multiplied at a time
+
+struct Layer {
+  const uint16_t* weights;
+  const float* bias;
+  int panels;  // of 32 outputs
+};
+
+template <bool FP32>  // numbers in tiles of so many pairs of tiles of rows and blocks of inputs
+size_t tiles_size(int pairs, int blocks) {
+  return static_cast<size_t>(pairs) * 2 * blocks * (FP32 ? 2 : 1) * TILE;
+}
+
 // Places of pictures (pictures, height, width, channels), a row each; `stride` numbers from one place to the next. The
 // inputs of a row are the channels of the side x side places around it, zero outside of the picture.
 struct Source {
@@ -30,6 +43,52 @@ void pack_rows(const Source& from, int first, int block, int count, uint16_t* to
       } else {
         lay_nothing<FP32>(line);
       }
+    }
+  }
+}
+
+struct Norm {  // of a row over its channels; without a scale there is none
+  const float* scale;
+  const float* shift;
+  float epsilon;
+};
+
+template <bool FP32>  // 16 rows from `first`, all of their channels, normalised; places of side 1
+void lay_normed(const Source& from, const Norm& norm, int first, uint16_t* to) {
+  constexpr int PARTS = FP32 ? 2 : 1;
+  const int blocks = from.channels / 32;
+  const float share = 1.f / static_cast<float>(from.channels);
+  for (int r = 0; r < 16; r++) {
+    const char* row = from.start + (first + r) * from.stride * (FP32 ? 4 : 2);
+    uint16_t* line = to + r * 32;
+    if (first + r >= from.rows) {
+      for (int block = 0; block < blocks; block++) lay_nothing<FP32>(line + block * PARTS * TILE);
+      continue;
+    }
+    const auto over = [&](const auto& each) {  // the sum over a row
+      __m512 sums[4] = {};
+      for (int block = 0; block < blocks; block++) {
+        __m512 u, v;
+        take<FP32>(row + block * (FP32 ? 128 : 64), u, v);
+        each(u, sums[block % 2 * 2]);
+        each(v, sums[block % 2 * 2 + 1]);
+      }
+      return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+    };
+    const __m512 mean = broadcast(share * over([](__m512 x, __m512& sum) { sum = _mm512_add_ps(sum, x); }));
+    const float spread = share * over([&](__m512 x, __m512& sum) {
+                           const __m512 off = _mm512_sub_ps(x, mean);
+                           sum = _mm512_fmadd_ps(off, off, sum);
+                         });
+    const __m512 factor = broadcast(1.f / __builtin_sqrtf(spread + norm.epsilon));
+    const auto normed = [&](__m512 x, int channel) {
+      const __m512 scale = _mm512_loadu_ps(norm.scale + channel), shift = _mm512_loadu_ps(norm.shift + channel);
+      return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_sub_ps(x, mean), factor), scale, shift);
+    };
+    for (int block = 0; block < blocks; block++) {
+      __m512 u, v;
+      take<FP32>(row + block * (FP32 ? 128 : 64), u, v);
+      lay<FP32>(normed(u, block * 32), normed(v, block * 32 + 16), line + block * PARTS * TILE);
     }
   }
 }

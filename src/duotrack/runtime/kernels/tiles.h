@@ -30,13 +30,15 @@ struct Config {
 };
 alignas(64) constexpr Config CONFIG;
 
+inline size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+
 class Workspace {  // a thread's memory: the next call needs about as much
  public:
   ~Workspace() { std::free(start); }
   char* get(size_t wanted) {  // null without memory
     if (wanted > size) {
       std::free(start);
-      size = (wanted + 4095) / 4096 * 4096;
+      size = whole_pages(wanted);
       start = static_cast<char*>(std::aligned_alloc(4096, size));
       if (!start) size = 0;
     }
@@ -104,6 +106,26 @@ inline void put(char* to, __m512 u, __m512 v) {
   } else {
     _mm512_storeu_si512(to, halves(u, v));
   }
+}
+
+template <bool FP32>  // 32 numbers, next to one another
+inline void take(const char* from, __m512& u, __m512& v) {
+  if constexpr (FP32) {
+    u = _mm512_loadu_ps(from);
+    v = _mm512_loadu_ps(from + 64);
+  } else {
+    const __m512i both = _mm512_loadu_si512(from);
+    u = widen(_mm512_castsi512_si256(both));
+    v = widen(_mm512_extracti64x4_epi64(both, 1));
+  }
+}
+
+template <bool FP32>
+inline void add(const char* from, __m512& u, __m512& v) {
+  __m512 left, right;
+  take<FP32>(from, left, right);
+  u = _mm512_add_ps(u, left);
+  v = _mm512_add_ps(v, right);
 }
 
 // The sums of 32 rows and 32 outputs are in four tile registers, and lie in memory as 32 rows `stride` bytes apart.

@@ -1,0 +1,146 @@
+// Scaled dot-product attention of one head: whole rows of its scores fit in a cache.
+
+#pragma once
+
+#include "tiles.h"
+
+namespace {
+
+struct Sizes {
+  int queries, keys, width;
+  int pairs() const { return (queries + 31) / 32; }
+  int panels() const { return (keys + 31) / 32; }  // of keys
+  int blocks() const { return width / 32; }
+};
+
+struct Head {         // its tokens as tiles, and room for weights and scores of 32 queries
+  uint16_t* queries;  // (pairs, 2, blocks)
+  uint16_t* keys;     // what is multiplied with: outputs are keys, inputs their numbers
+  uint16_t* values;   // outputs are their numbers, inputs the keys
+  uint16_t* weights;
+  float* scores;
+};
+
+template <bool FP32>
+size_t head_memory(const Sizes& of) {  // bytes
+  const size_t tiles = 2 * of.pairs() * of.blocks() + 4 * of.panels() * of.blocks() + 2 * of.panels();
+  return tiles * (FP32 ? 2 : 1) * TILE * 2 + static_cast<size_t>(of.panels()) * 4096;
+}
+
+template <bool FP32>
+Head head_in(char* memory, const Sizes& of) {
+  constexpr size_t PARTS = FP32 ? 2 : 1;
+  uint16_t* queries = reinterpret_cast<uint16_t*>(memory);
+  uint16_t* keys = queries + of.pairs() * 2 * of.blocks() * PARTS * TILE;
+  uint16_t* values = keys + of.panels() * 2 * of.blocks() * PARTS * TILE;
+  uint16_t* weights = values + of.panels() * 2 * of.blocks() * PARTS * TILE;
+  return {queries, keys, values, weights, reinterpret_cast<float*>(weights + of.panels() * 2 * PARTS * TILE)};
+}
+
+template <bool FP32>  // 16 keys by 32 numbers, tiles of rows, as the tile `half` of what is multiplied with
+inline void turn(const uint16_t* rows, int half, uint16_t* to) {
+  const __m512i lines =
+      _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32(16));
+  for (int part = 0; part < (FP32 ? 2 : 1); part++)
+    for (int pair = 0; pair < 16; pair++)
+      _mm512_store_si512(to + (part * 2 + half) * TILE + pair * 32,
+                         _mm512_i32gather_epi32(lines, rows + part * TILE + pair * 2, 4));
+}
+
+inline __m512i high_half(__m512 x) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)); }
+
+template <bool FP32>  // 16 numbers of two keys as a line of what is multiplied with
+inline void interleave(__m512 even, __m512 odd, uint16_t* line) {
+  for (int part = 0; part < (FP32 ? 2 : 1); part++) {
+    const __m512i first = high_half(even), second = _mm512_slli_epi32(high_half(odd), 16);
+    _mm512_store_si512(line + part * 2 * TILE, _mm512_or_si512(first, second));
+    even = _mm512_sub_ps(even, _mm512_castsi512_ps(_mm512_slli_epi32(first, 16)));
+    odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(second));
+  }
+}
+
+inline __mmask16 before(int end) { return static_cast<__mmask16>((1u << std::clamp(end, 0, 16)) - 1); }
+
+inline float highest_of(const float* scores, int count) {
+  __m512 top = broadcast(-3e38f);
+  for (int at = 0; at < count; at += 16)
+    top = _mm512_mask_max_ps(top, before(count - at), top, _mm512_load_ps(scores + at));
+  return _mm512_reduce_max_ps(top);
+}
+
+template <bool FP32>  // a row of scores as a line of tiles of weights that are not normalised yet; returns their sum
+float softmax_row(const float* scores, int count, int blocks, float scale, uint16_t* line) {
+  constexpr int PARTS = FP32 ? 2 : 1;
+  const __m512 highest = broadcast(highest_of(scores, count)), factor = broadcast(scale * 1.44269504f);
+  __m512 sum = _mm512_setzero_ps();
+  for (int block = 0; block < blocks; block++) {
+    __m512 weights[2];
+    for (int i = 0; i < 2; i++) {
+      const int at = block * 32 + i * 16;
+      const __m512 below = _mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(scores + at), highest), factor);
+      weights[i] = _mm512_maskz_mov_ps(before(count - at), exp2<FP32>(below));
+      sum = _mm512_add_ps(sum, weights[i]);
+    }
+    lay<FP32>(weights[0], weights[1], line + block * PARTS * TILE);
+  }
+  return _mm512_reduce_add_ps(sum);
+}
+
+// The same row as it is, normalised.
+inline void softmax_exactly(const float* scores, int count, float scale, float* to) {
+  const __m512 highest = broadcast(highest_of(scores, count)), factor = broadcast(scale * 1.44269504f);
+  __m512 sum = _mm512_setzero_ps();
+  const auto weights = [&](int at) {
+    return exp2<true>(_mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(scores + at), highest), factor));
+  };
+  for (int at = 0; at < count; at += 16) sum = _mm512_mask_add_ps(sum, before(count - at), sum, weights(at));
+  const __m512 share = broadcast(1.f / _mm512_reduce_add_ps(sum));
+  for (int at = 0; at < count; at += 16)
+    _mm512_mask_storeu_ps(to + at, before(count - at), _mm512_mul_ps(weights(at), share));
+}
+
+// What queries from `skip` on get of the values, rows `stride` bytes apart; how query `look` weighs the keys is written
+// to `row`, if there is one.
+template <bool FP32>
+void mix(const Head& head, const Sizes& of, int skip, int look, float* row, char* out, long stride) {
+  constexpr int PARTS = FP32 ? 2 : 1;
+  const int blocks = of.blocks(), panels = of.panels();
+  const size_t query_tile = static_cast<size_t>(blocks) * PARTS * TILE, weight_tile = panels * PARTS * TILE;
+  const float scale = 1.f / __builtin_sqrtf(static_cast<float>(of.width));
+  for (int first = skip / 32 * 32; first < of.queries; first += 32) {
+    const uint16_t* queries = head.queries + first / 16 * query_tile;
+    for (int panel = 0; panel < panels; panel++) {
+      sums_zero();
+      for (int block = 0; block < blocks; block++) {
+        const uint16_t* a = queries + block * PARTS * TILE;
+        multiply<FP32>(a, a + query_tile, head.keys + (panel * blocks + block) * PARTS * 2 * TILE);
+      }
+      sums_store(head.scores + panel * 32, panels * 128);
+    }
+    float sums[32];
+    const int begin = std::max(skip - first, 0), rows = std::min(32, of.queries - first);
+    for (int r = begin; r < rows; r++) {
+      const float* scores = head.scores + static_cast<size_t>(r) * panels * 32;
+      uint16_t* line = head.weights + r / 16 * weight_tile + r % 16 * 32;
+      sums[r] = softmax_row<FP32>(scores, of.keys, panels, scale, line);
+      if (row && first + r == look) softmax_exactly(scores, of.keys, scale, row);
+    }
+    for (int panel = 0; panel < blocks; panel++) {
+      sums_zero();
+      for (int block = 0; block < panels; block++) {
+        const uint16_t* a = head.weights + block * PARTS * TILE;
+        multiply<FP32>(a, a + weight_tile, head.values + (panel * panels + block) * PARTS * 2 * TILE);
+      }
+      alignas(64) float mixed[1024];
+      sums_store(mixed, 128);
+      for (int r = begin; r < rows; r++) {
+        const __m512 share = broadcast(1.f / sums[r]);
+        put<FP32>(out + (first + r - skip) * stride + panel * (FP32 ? 128 : 64),
+                  _mm512_mul_ps(_mm512_load_ps(mixed + r * 32), share),
+                  _mm512_mul_ps(_mm512_load_ps(mixed + r * 32 + 16), share));
+      }
+    }
+  }
+}
+
+}  // namespace

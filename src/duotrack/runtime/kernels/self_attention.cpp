@@ -1,0 +1,126 @@
+// The first half of a block: tokens are normalised, attend to one another, and get what they saw added.
+
+#include "head.h"
+#include "product.h"
+
+namespace {
+
+thread_local Workspace workspace;
+
+struct Half {
+  Norm norm;
+  Layer qkv, proj;
+  int samples, tokens, heads, skip, look;
+};
+
+template <bool FP32>  // one panel's sums of 32 tokens, `pair`, as queries (`kind` 0), keys or values; `scratch`: 2
+                      // tiles
+                      void lay_part(const float* sums, const float* bias, int kind, int block, int pair,
+                                    const Sizes& of, const Head& to, uint16_t* scratch) {
+  constexpr int PARTS = FP32 ? 2 : 1;
+  const int blocks = of.blocks();
+  const __m512 left = _mm512_loadu_ps(bias), right = _mm512_loadu_ps(bias + 16);
+  const auto numbers = [&](int r, int side) {
+    return _mm512_add_ps(_mm512_load_ps(sums + r * 32 + side * 16), side ? right : left);
+  };
+  if (kind == 2) {
+    uint16_t* panel = to.values + (static_cast<size_t>(block) * of.panels() + pair) * PARTS * 2 * TILE;
+    for (int r = 0; r < 32; r += 2)
+      for (int side = 0; side < 2; side++)
+        interleave<FP32>(numbers(r, side), numbers(r + 1, side), panel + side * TILE + r * 16);
+    return;
+  }
+  for (int half = 0; half < 2; half++) {
+    uint16_t* query = to.queries + (static_cast<size_t>(pair * 2 + half) * blocks + block) * PARTS * TILE;
+    uint16_t* rows = kind == 0 ? query : scratch;
+    for (int r = 0; r < 16; r++) lay<FP32>(numbers(half * 16 + r, 0), numbers(half * 16 + r, 1), rows + r * 32);
+    if (kind == 1) turn<FP32>(rows, half, to.keys + (static_cast<size_t>(pair) * blocks + block) * PARTS * 2 * TILE);
+  }
+}
+
+template <bool FP32>  // queries, keys and values of one head, from all tokens of a sample; `sums`: 1024 for each of a
+                      // group
+                      void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, const Sizes& of,
+                                    const Head& to, float* sums) {
+  constexpr int PARTS = FP32 ? 2 : 1;
+  alignas(64) uint16_t scratch[2 * TILE];
+  const int blocks = of.blocks();
+  const size_t row = static_cast<size_t>(channels) / 32 * PARTS * TILE;
+  const auto panel = [&](int i) { return i / blocks * (channels / 32) + head * blocks + i % blocks; };
+  const auto nowhere = [](int) { return Written(); };
+  for (int group = 0; group < of.pairs(); group += GROUP) {
+    const int count = std::min(GROUP, of.pairs() - group);
+    for (int i = 0; i < 3 * blocks; i++) {
+      const auto done = [&](int p, const float* sum) {
+        lay_part<FP32>(sum, qkv.bias + panel(i) * 32, i / blocks, i % blocks, group + p, of, to, scratch);
+      };
+      const int next = i + 1 < 3 * blocks ? panel(i + 1) : panel(0) + blocks;  // the next head's
+      pass<FP32>(rows + group * 2 * row, row, count, qkv.weights + panel(i) * row * 2, channels / 32,
+                 qkv.weights + next * row * 2, sums, true, nowhere, done);
+    }
+  }
+}
+
+template <bool FP32>
+bool attend(const char* from, int channels, const Half& half, const char* onto, char* to, float* looks, int threads) {
+  constexpr long SIZE = FP32 ? 4 : 2;
+  const Sizes of{half.tokens, half.tokens, channels / half.heads};
+  const int kept = half.tokens - half.skip;
+  const size_t row = static_cast<size_t>(channels) / 32 * (FP32 ? 2 : 1) * TILE;
+  const size_t rows_size = whole_pages(of.pairs() * 2 * row * 2), sums_size = GROUP * 4096;
+  const Source source{nullptr, channels, half.samples * kept, channels, 1, half.samples * kept, 1};
+  const size_t head_size = whole_pages(head_memory<FP32>(of));
+  const size_t each = std::max(rows_size + head_size + sums_size, whole_pages(products_memory<FP32>(source, channels)));
+  char* memory = workspace.get(each * threads + static_cast<size_t>(half.samples) * kept * channels * SIZE);
+  if (!memory) return false;
+  char* mixed = memory + each * threads;
+#pragma omp parallel num_threads(threads)
+  {
+    const int team = omp_get_num_threads(), me = omp_get_thread_num(), all = half.samples * half.heads;
+    char* own = memory + me * each;
+    uint16_t* rows = reinterpret_cast<uint16_t*>(own);
+    const Head room = head_in<FP32>(own + rows_size, of);
+    _tile_loadconfig(&CONFIG);
+    for (int i = all * me / team, laid = -1; i < all * (me + 1) / team; i++) {
+      const int sample = i / half.heads, head = i % half.heads;
+      if (sample != laid) {
+        const char* start = from + static_cast<long>(sample) * half.tokens * channels * SIZE;
+        const Source tokens{start, channels, half.tokens, channels, 1, half.tokens, 1};
+        for (int tile = 0; tile < of.pairs() * 2; tile++)
+          lay_normed<FP32>(tokens, half.norm, tile * 16, rows + tile * row);
+        laid = sample;
+      }
+      lay_head<FP32>(rows, channels, half.qkv, head, of, room, reinterpret_cast<float*>(own + rows_size + head_size));
+      float* look = looks ? looks + static_cast<long>(i) * half.tokens : nullptr;
+      mix<FP32>(room, of, half.skip, half.look, look,
+                mixed + (static_cast<long>(sample) * kept * channels + head * of.width) * SIZE, channels * SIZE);
+    }
+#pragma omp barrier
+    Source seen = source;
+    seen.start = mixed;
+    products<FP32>(seen, half.proj.weights, channels, {to, channels, half.proj.bias, onto}, team, me, own);
+    _tile_release();
+  }
+  return true;
+}
+
+}  // namespace
+
+// (samples, tokens, channels) -> (samples, tokens - skip, channels), added to as many of `onto`; whether it was done,
+// otherwise there is no memory for it. `looks`, if not null, gets how token `look` weighs all: (samples, heads, tokens)
+// of float32.
+extern "C" int tiles_self_attention(const char* from, int samples, int tokens, int channels, const float* norm_scale,
+                                    const float* norm_shift, float norm_epsilon, const uint16_t* qkv_weights,
+                                    const float* qkv_bias, const uint16_t* proj_weights, const float* proj_bias,
+                                    int heads, int skip, int look, int wide, const char* onto, char* to, float* looks,
+                                    int threads) {
+  const Half half{{norm_scale, norm_shift, norm_epsilon},
+                  {qkv_weights, qkv_bias, channels / 32 * 3},
+                  {proj_weights, proj_bias, channels / 32},
+                  samples,
+                  tokens,
+                  heads,
+                  skip,
+                  look};
+  return (wide ? attend<true> : attend<false>)(from, channels, half, onto, to, looks, threads);
+}

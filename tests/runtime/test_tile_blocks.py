@@ -1,0 +1,158 @@
+"""Whole blocks on matrix units: the numbers of `Block`, whoever else computes at the time."""
+
+import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from duotrack.models.attention import Block
+from duotrack.models.zoo import model_spec
+from duotrack.runtime.deploy import deploy
+from duotrack.runtime.packed import PackedLinear, pack
+from duotrack.runtime.tiles import TileBlock, TileMlp, block_fits, tile_attention
+from duotrack.runtime.torch_backend import prepare
+from units import TYPES, near, ready, units
+
+CPU = torch.device("cpu")
+
+
+def made(dim: int, heads: int, precision: str) -> Block:
+    """A block whose norms and biases do something."""
+    block = Block(dim=dim, heads=heads)
+    for name, parameter in block.named_parameters():
+        nn.init.normal_(parameter, 1.0 if name in ("norm1.weight", "norm2.weight") else 0.0, 0.3)
+    for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
+        nn.init.normal_(layer.weight, 0, layer.in_features**-0.5)
+    return ready(block, precision)
+
+
+@units
+@settings(deadline=None, max_examples=60)
+@given(
+    samples=st.integers(1, 3),
+    count=st.integers(1, 460),
+    heads=st.integers(1, 4),
+    blocks=st.integers(1, 3),
+    threads=st.integers(1, 5),
+    name=st.sampled_from(sorted(TYPES)),
+    part=st.floats(0, 1, exclude_max=True),
+)
+def test_any_block_on_any_number_of_threads(
+    samples: int, count: int, heads: int, blocks: int, threads: int, name: str, part: float
+) -> None:
+    torch.manual_seed(count)
+    block = made(heads * blocks * 32, heads, name)
+    assert block_fits(block)
+    ours, exact = TileBlock(block), copy.deepcopy(block).double()
+    tokens = 1 + 2 * torch.randn(samples, count, heads * blocks * 32, dtype=TYPES[name])
+    some = int(part * count)
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            near(ours(tokens), exact(tokens.double()), name)
+            near(ours.feed(tokens), exact.feed(tokens.double()), name)
+            found, none = ours.attend(tokens, skip=some)
+            near(found, exact.attend(tokens.double(), skip=some)[0], name)
+            assert none is None
+            seen, row = ours.attend(tokens, query=some)
+            whole, weights = exact.attend(tokens.double(), query=some)
+            near(seen, whole, name)
+            torch.testing.assert_close(row, weights.float(), atol=2e-2 if name == "bf16" else 3e-5, rtol=0)
+    finally:
+        torch.set_num_threads(usual)
+
+
+@units
+def test_tokens_may_lie_anyhow_and_be_none(precision: str) -> None:
+    block = made(64, 2, precision)
+    ours = TileBlock(block)
+    tokens = torch.randn(64, 3, 20, dtype=TYPES[precision]).permute(1, 2, 0)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(tokens), ours(tokens.contiguous()))
+        assert ours(tokens[:0]).shape == (0, 20, 64)
+        assert ours.attend(tokens, skip=20)[0].shape == (3, 0, 64)
+        assert ours.attend(tokens[:0], query=3)[1].shape == (0, 2, 20)
+
+
+@units
+def test_norms_of_far_off_tokens(precision: str) -> None:
+    block = made(96, 3, precision)
+    tokens = 300 + torch.randn(1, 40, 96).to(TYPES[precision])
+    with torch.inference_mode():
+        residual = TileBlock(block).feed(tokens).double() - tokens.double()
+        exact = copy.deepcopy(block).double().feed(tokens.double()) - tokens.double()
+        atol = 1.01 if precision == "bf16" else 1e-3  # numbers of bfloat16 lie 2 apart there
+        torch.testing.assert_close(residual, exact, atol=atol, rtol=0)
+
+
+@units
+@pytest.mark.parametrize(("dim", "heads", "ratio"), [(96, 2, 4), (48, 1, 4), (64, 2, 0.75)])
+def test_other_blocks_do_not_fit(dim: int, heads: int, ratio: float) -> None:
+    assert block_fits(Block(dim=64, heads=2))
+    assert not block_fits(Block(dim=dim, heads=heads, mlp_ratio=ratio))
+
+
+@units
+def test_blocks_within_are_replaced_and_a_block_alone_is_packed(precision: str) -> None:
+    within = pack(ready(nn.Sequential(Block(dim=64, heads=2)), precision))
+    assert [type(part) for part in within] == [TileBlock]
+    alone = pack(ready(Block(dim=64, heads=2), precision))
+    assert isinstance(alone.mlp, TileMlp)
+    assert isinstance(alone.attn, nn.Module)
+    assert alone.attn.dot_product is tile_attention
+    assert not [name for name, part in alone.named_modules() if isinstance(part, nn.Linear | PackedLinear)]
+
+
+@units
+def test_what_is_no_number_is_not_hidden(precision: str) -> None:
+    ours = TileBlock(made(64, 2, precision))
+    tokens = torch.randn(1, 40, 64, dtype=TYPES[precision])
+    tokens[0, 7, 3] = torch.nan
+    with torch.inference_mode():
+        assert ours.attend(tokens)[0].isnan().all()
+        fed = ours.feed(tokens).isnan().all(dim=-1)[0]
+    assert fed.nonzero().flatten().tolist() == [7]
+
+
+@units
+def test_threads_may_share_blocks(precision: str) -> None:
+    torch.manual_seed(0)
+    block = TileBlock(made(64, 2, precision))
+    tokens = [torch.randn(1, 20 + 40 * i, 64, dtype=TYPES[precision]) for i in range(4)]
+    begin = threading.Barrier(4)
+
+    def run(given: Tensor) -> list[Tensor]:
+        begin.wait()
+        with torch.inference_mode():
+            return [block(given) for _ in range(20)]
+
+    with torch.inference_mode():
+        alone = [block(each) for each in tokens]
+    with ThreadPoolExecutor(4) as pool:
+        for expected, found in zip(alone, pool.map(run, tokens), strict=True):
+            for each in found:
+                torch.testing.assert_close(each, expected)
+
+
+@units
+def test_a_network_tracks_as_without_the_units(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    torch.manual_seed(1)
+    net = deploy(model_spec("ckd-tiny").build())
+    crops = {"template": torch.randn(1, 3, 96, 96), "search": torch.randn(1, 3, 192, 192)}
+    maps = []
+    for switch in ("0", "1"):
+        monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", switch)
+        run = prepare(copy.deepcopy(net), device=CPU, precision=precision, packed=True)
+        assert any(isinstance(part, TileBlock) for part in run.modules()) == (switch == "1")
+        with torch.inference_mode():
+            memory = run.remember((crops["template"], None))
+            maps.append(run(template=memory, search=(crops["search"], None), available=("rgb",)))
+    for name in ("score_map", "size_map", "offset_map"):
+        atol = 5e-2 if precision == "bf16" else 1e-4
+        torch.testing.assert_close(getattr(maps[0], name), getattr(maps[1], name), atol=atol, rtol=0)

@@ -1,0 +1,27 @@
+"""What tests of products on matrix units share; `units` is for those that need them, on whatever machine this is."""
+
+from typing import TypeVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+NEAR = {"fp32": 3e-5, "bf16": 2e-2}
+"""Of the largest number there is."""
+Layer = TypeVar("Layer", bound=nn.Module)
+
+units = pytest.mark.usefixtures("matrix_units")
+
+
+def ready(layer: Layer, precision: str) -> Layer:
+    """A layer for inference in that precision."""
+    return layer.to(TYPES[precision]).eval().requires_grad_(False)
+
+
+def near(ours: Tensor, exact: Tensor, precision: str) -> None:
+    """Numbers of that precision are those that were computed in double precision."""
+    assert ours.dtype == TYPES[precision]
+    assert ours.shape == exact.shape
+    scale = max(float(exact.abs().max()), 1.0) if exact.numel() else 1.0
+    torch.testing.assert_close(ours.double(), exact, atol=NEAR[precision] * scale, rtol=0)
