@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from duotrack.models.attention import Block
+from duotrack.models.hiera import StemBlock
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.deploy import deploy
 from duotrack.runtime.packed import PackedLinear, pack
@@ -89,6 +90,22 @@ def test_norms_of_far_off_tokens(precision: str) -> None:
         exact = copy.deepcopy(block).double().feed(tokens.double()) - tokens.double()
         atol = 1.01 if precision == "bf16" else 1e-3  # numbers of bfloat16 lie 2 apart there
         torch.testing.assert_close(residual, exact, atol=atol, rtol=0)
+
+
+@units
+def test_blocks_of_a_stem(precision: str) -> None:
+    torch.manual_seed(0)
+    block = ready(StemBlock(dim_in=96, dim=96, heads=1, pool=False), precision)
+    assert block_fits(block)
+    windows = torch.randn(72, 64, 96, dtype=TYPES[precision])
+    with torch.inference_mode():
+        near(TileBlock(block)(windows), copy.deepcopy(block).double()(windows.double()), precision)
+
+
+@units
+def test_blocks_of_a_stem_that_pool_or_widen_do_not_fit() -> None:
+    assert not block_fits(StemBlock(dim_in=96, dim=96, heads=1, pool=True))
+    assert not block_fits(StemBlock(dim_in=96, dim=192, heads=1, pool=False))
 
 
 @units

@@ -105,7 +105,7 @@ def _pack(part: nn.Module) -> None:
 
 def _pack_child(part: nn.Module, name: str) -> None:
     child = part.get_submodule(name)
-    if isinstance(child, Block) and block_fits(child):
+    if isinstance(child, (Block, StemBlock)) and block_fits(child):
         setattr(part, name, TileBlock(child))
     elif isinstance(child, Mlp):
         setattr(part, name, _mlp(child))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from duotrack.models.attention import Block, Mlp
+from duotrack.models.hiera import StemBlock
 from duotrack.runtime.tile_library import ready
 from duotrack.runtime.tile_ops import BLOCK, pack_weights
 
@@ -71,10 +72,10 @@ class TileMlp(nn.Module):
 class TileBlock(nn.Module):
     """A transformer block whose layers and heads all fit (`block_fits`): two calls instead of a dozen."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block | StemBlock) -> None:
         super().__init__()
-        self._heads = block.attn.heads
-        self._attention = (*_norm(block.norm1), *_packed(block.attn.qkv), *_packed(block.attn.proj))
+        qkv, proj, self._heads = _attention_of(block)
+        self._attention = (*_norm(block.norm1), *_packed(qkv), *_packed(proj))
         self._mlp = (*_packed(block.mlp.fc1), *_packed(block.mlp.fc2), *_norm(block.norm2))
 
     def attend(self, tokens: Tensor, *, query: int | None = None, skip: int = 0) -> tuple[Tensor, Tensor | None]:
@@ -93,11 +94,22 @@ class TileBlock(nn.Module):
         return self.feed(self.attend(tokens)[0])
 
 
-def block_fits(block: Block) -> bool:
-    """Whether the units are here and can take the whole block."""
-    layers = (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2)
-    width = block.attn.qkv.in_features // block.attn.heads
-    return attends(width, block.attn.qkv.weight.dtype) and all(fits(layer) for layer in layers)
+def block_fits(block: Block | StemBlock) -> bool:
+    """Whether the units are here and can take the whole block, which does not pool or change its channels."""
+    if isinstance(block, StemBlock) and (block.pool or block.proj is not None):
+        return False
+    qkv, proj, heads = _attention_of(block)
+    width = qkv.in_features // heads
+    return attends(width, qkv.weight.dtype) and all(fits(each) for each in (qkv, proj, block.mlp.fc1, block.mlp.fc2))
+
+
+def _attention_of(block: Block | StemBlock) -> tuple[nn.Linear, nn.Linear, int]:
+    if isinstance(block, Block):
+        return block.attn.qkv, block.attn.proj, block.attn.heads
+    qkv, proj = block.attn["qkv"], block.attn["proj"]
+    assert isinstance(qkv, nn.Linear)
+    assert isinstance(proj, nn.Linear)
+    return qkv, proj, block.heads
 
 
 def tile_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
