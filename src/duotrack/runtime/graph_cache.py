@@ -1,8 +1,7 @@
 """Graphs made once and kept: in a folder of the user's cache, by everything that they depend on.
 
 Making one takes tens of seconds and several times the network's memory, so a process of its own does it; tracking then
-loads only the graph. The folder is `$DUOTRACK_CACHE`, else `duotrack` in `$XDG_CACHE_HOME` or `~/.cache`; how large it
-may grow says `$DUOTRACK_CACHE_LIMIT` (`duotrack.runtime.graph_folder`).
+loads only the graph. How large the folder may grow says `$DUOTRACK_CACHE_LIMIT` (`duotrack.runtime.graph_folder`).
 """
 
 import hashlib
@@ -22,6 +21,7 @@ from pathlib import Path
 from duotrack.errors import InputError
 from duotrack.runtime.graph_facts import FORMAT, Wanted
 from duotrack.runtime.graph_folder import hold, making
+from duotrack.runtime.kept import chosen_folder
 
 logger = logging.getLogger(__name__)
 _STEM = "graph"
@@ -84,17 +84,6 @@ def cache_folder() -> Path:
             return folder
     except OSError as error:
         return _passing_folder(f"{folder}: {error.strerror}")
-
-
-def chosen_folder() -> Path:
-    """Where graphs and kernels are to be kept, whether or not that can be written.
-
-    Raises:
-        RuntimeError: nothing says where, and there is no home folder.
-    """
-    if chosen := os.environ.get("DUOTRACK_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duotrack"
 
 
 @cache

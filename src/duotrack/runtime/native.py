@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from duotrack.runtime.graph_cache import chosen_folder
+from duotrack.runtime.kept import chosen_folder
 
 logger = logging.getLogger(__name__)
 _SECONDS = 300
