@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from duotrack.models.attention import Block
+from duotrack.models.attention import Block, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.deploy import deploy
 from duotrack.runtime.packed import PackedLinear, pack
 from duotrack.runtime.tiles import TileBlock, TileMlp, block_fits, tile_attention
-from duotrack.runtime.torch_backend import prepare
+from duotrack.runtime.torch_backend import keeps_templates, prepare
 from units import TYPES, near, ready, units
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def test_any_block_on_any_number_of_threads(
             seen, row = ours.attend(tokens, query=some)
             whole, weights = exact.attend(tokens.double(), query=some)
             near(seen, whole, name)
-            torch.testing.assert_close(row, weights.float(), atol=2e-2 if name == "bf16" else 3e-5, rtol=0)
+            torch.testing.assert_close(row, weights.float(), atol=5e-3 if name == "bf16" else 3e-5, rtol=0)
     finally:
         torch.set_num_threads(usual)
 
@@ -106,6 +106,35 @@ def test_blocks_of_a_stem(precision: str) -> None:
 def test_blocks_of_a_stem_that_pool_or_widen_do_not_fit() -> None:
     assert not block_fits(StemBlock(dim_in=96, dim=96, heads=1, pool=True))
     assert not block_fits(StemBlock(dim_in=96, dim=192, heads=1, pool=False))
+
+
+@units
+@pytest.mark.parametrize("size", [0.0, 1e-3], ids=["nothing", "little"])
+def test_norms_of_tokens_that_hardly_vary(size: float, precision: str) -> None:
+    torch.manual_seed(0)
+    block = made(96, 3, precision)
+    block.norm1.bias.zero_()
+    block.norm2.bias.zero_()
+    ours, exact = TileBlock(block), copy.deepcopy(block).double()
+    tokens = (size * torch.randn(1, 40, 96)).to(TYPES[precision])
+    with torch.inference_mode():
+        for half in ("feed", "forward"):
+            near(getattr(ours, half)(tokens), getattr(exact, half)(tokens.double()), precision)
+        torch.testing.assert_close(
+            ours.feed(tokens).double() - exact.feed(tokens.double()),
+            torch.zeros(1, 40, 96, dtype=torch.float64),
+            atol=1e-2 if precision == "bf16" else 2e-5,
+            rtol=0,
+        )
+
+
+@units
+def test_what_hangs_on_a_block_stays(precision: str) -> None:
+    block = Block(dim=64, heads=2)
+    block.add_module("prompter", nn.Sequential(Mlp(dim=64, hidden=32)))
+    packed = pack(ready(nn.Sequential(block), precision))[0]
+    assert isinstance(packed, TileBlock)
+    assert [type(part) for part in packed.get_submodule("prompter")] == [TileMlp]
 
 
 @units
@@ -158,18 +187,27 @@ def test_threads_may_share_blocks(precision: str) -> None:
 
 
 @units
-def test_a_network_tracks_as_without_the_units(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+@pytest.mark.parametrize("available", [("rgb", "aux"), ("rgb",), ("aux",)], ids=" ".join)
+@pytest.mark.parametrize(
+    ("model", "atol", "precision"),
+    [("ckd-tiny", 1e-4, "fp32"), ("ckd-tiny", 5e-2, "bf16"), ("ipl-tiny", 1e-4, "fp32"), ("tpf-tiny", 1e-4, "fp32")],
+)
+def test_a_network_tracks_as_without_the_units(
+    model: str, atol: float, precision: str, available: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(1)
-    net = deploy(model_spec("ckd-tiny").build())
-    crops = {"template": torch.randn(1, 3, 96, 96), "search": torch.randn(1, 3, 192, 192)}
+    net = deploy(model_spec(model).build())
+    given_names = [name in available for name in ("rgb", "aux")]
+    template, search = (
+        [torch.randn(1, 3, size, size) if there else None for there in given_names] for size in (96, 192)
+    )
     maps = []
     for switch in ("0", "1"):
         monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", switch)
         run = prepare(copy.deepcopy(net), device=CPU, precision=precision, packed=True)
         assert any(isinstance(part, TileBlock) for part in run.modules()) == (switch == "1")
         with torch.inference_mode():
-            memory = run.remember((crops["template"], None))
-            maps.append(run(template=memory, search=(crops["search"], None), available=("rgb",)))
+            memory = run.remember(template) if keeps_templates(run) else template
+            maps.append(run(template=memory, search=search, available=available))
     for name in ("score_map", "size_map", "offset_map"):
-        atol = 5e-2 if precision == "bf16" else 1e-4
         torch.testing.assert_close(getattr(maps[0], name), getattr(maps[1], name), atol=atol, rtol=0)

@@ -12,6 +12,7 @@ from duotrack.evaluation.stopwatch import counted
 from duotrack.models.attention import Block, Mlp
 from duotrack.runtime import tile_library
 from duotrack.runtime.packed import pack
+from duotrack.runtime.tile_ops import pack_weights
 from duotrack.runtime.tiles import TileBlock, TileConv, TileLinear, TileMlp, tile_attention
 from units import TYPES, ready, units
 
@@ -65,8 +66,11 @@ def test_what_does_not_fit_a_block_is_refused() -> None:
             for half in (block.attend, block.feed):
                 with pytest.raises(ValueError, match="do not fit packed weights"):
                     half(wrong)
-        for options in ({"skip": 5}, {"skip": -1}, {"query": 4}, {"query": -2}, {"query": 1, "skip": 2}):
+        for options in ({"skip": 5}, {"skip": -1}, {"query": 4}):
             with pytest.raises(ValueError, match="of 4 tokens"):
+                block.attend(tokens, **options)
+        for options in ({"query": -1}, {"query": -2}, {"query": 2, "skip": 1}):
+            with pytest.raises(ValueError, match="a token's index"):
                 block.attend(tokens, **options)
         scale, shift, epsilon, *layers = block._attention
         run = torch.ops.duotrack.tile_self_attention
@@ -81,3 +85,21 @@ def test_what_does_not_fit_a_block_is_refused() -> None:
                 torch.ops.duotrack.tile_mlp(tokens, *block._mlp[:4], scale, bad, epsilon)
         with pytest.raises(ValueError, match="32 channels cannot be added to 64"):
             torch.ops.duotrack.tile_mlp(tokens, *block._mlp[:2], *narrow, scale, shift, 0.0)
+
+
+@units
+def test_weights_that_were_not_packed_so_are_refused() -> None:
+    tokens, (weights, bias) = torch.zeros(1, 1, 4, 64), pack_weights_of(64, 64)
+    product, mlp = torch.ops.duotrack.tile_product, torch.ops.duotrack.tile_mlp
+    two = torch.cat([weights[..., :1, :, :, :, :, :], weights[..., :1, :, :, :, :, :]])
+    for wrong, where in [(two, bias), (weights.flatten(4), bias), (weights, bias[:, None]), (weights, bias[:0])]:
+        with pytest.raises(ValueError, match="do not fit packed weights"):
+            mlp(tokens, wrong, where, weights, bias)
+    with pytest.raises(ValueError, match="in 1 groups"):
+        product(tokens[..., :8], *pack_weights_of(32, 64), 2)
+    with pytest.raises(ValueError, match="have to be contiguous"):
+        product(tokens, weights.transpose(1, 2), bias, 1)
+
+
+def pack_weights_of(inputs: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return pack_weights(torch.zeros(1, outputs, inputs)), torch.zeros(outputs)

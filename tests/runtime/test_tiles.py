@@ -145,6 +145,18 @@ def test_attention(samples: int, heads: int, queries: int, keys: int, width: int
 
 
 @units
+@settings(deadline=None, max_examples=30)
+@given(apart=st.floats(0, 10), name=st.sampled_from(sorted(TYPES)))
+def test_attention_to_two_keys_is_a_sigmoid(apart: float, name: str) -> None:
+    q, k, v = (torch.zeros(1, 1, 2, 32, dtype=TYPES[name]) for _ in range(3))
+    q[..., 0], k[0, 0, 0, 0], v[0, 0, 0] = 1.0, apart * 32**0.5, 1.0
+    with torch.inference_mode():
+        found = tile_attention(q, k, v).double()
+    exact = (k[0, 0, 0, 0].double() / 32**0.5).sigmoid().expand(found.shape)
+    torch.testing.assert_close(found, exact, atol=4e-3 if name == "bf16" else 1e-5, rtol=0)
+
+
+@units
 @pytest.mark.parametrize("far", [1e3, 1e6])
 def test_attention_to_one_key_alone_gives_its_value(far: float, precision: str) -> None:
     q = torch.zeros(1, 1, 40, 32, dtype=TYPES[precision])

@@ -84,7 +84,8 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 def pack(net: nn.Module) -> nn.Module:
     """Replace the layers of blocks and heads, in which the work is; `net` already has the type that it computes in.
 
-    Its `state_dict` raises `InputError` from then on: half of the weights would be missing.
+    Its `state_dict` raises `InputError` from then on: half of the weights would be missing. Blocks that sit in several
+    places would no longer be shared.
     """
     _pack(net)
     net.register_state_dict_pre_hook(_refuse)  # type: ignore[no-untyped-call]
@@ -106,7 +107,9 @@ def _pack(part: nn.Module) -> None:
 def _pack_child(part: nn.Module, name: str) -> None:
     child = part.get_submodule(name)
     if isinstance(child, (Block, StemBlock)) and block_fits(child):
-        setattr(part, name, TileBlock(child))
+        block = TileBlock(child)
+        setattr(part, name, block)
+        _pack(block)
     elif isinstance(child, Mlp):
         setattr(part, name, _mlp(child))
     elif not isinstance(child, (nn.Linear, nn.Conv2d)):

@@ -30,17 +30,18 @@ def operations(rows: int, *weights: tuple[int, ...]) -> int:
     return sum(2 * rows * groups * panels * blocks * BLOCK**2 for groups, panels, blocks, *_ in weights)
 
 
-def _require(rows: Tensor, channels: int, *layers: tuple[Tensor, Tensor]) -> None:
+def _require(rows: Tensor, channels: int, *layers: tuple[Tensor, Tensor], groups: int = 1) -> None:
     """C++ reads what it is told to: rows of so many channels must fit packed weights and biases."""
     parts = {torch.float32: 2, torch.bfloat16: 1}.get(rows.dtype)
     for weights, bias in layers:
-        groups, panels, blocks, halves = weights.shape[:4]
-        packed = (groups * panels * BLOCK, groups * blocks * BLOCK, halves, torch.bfloat16, torch.float32)
-        if packed != (bias.shape[0], channels, parts, weights.dtype, bias.dtype):
+        outputs, unit = bias.numel(), groups * BLOCK
+        shapes = (groups, outputs // unit, channels // unit, parts, 2, 16, 16, 2), (outputs,)
+        found = tuple(weights.shape), tuple(bias.shape), weights.dtype, bias.dtype
+        if found != (*shapes, torch.bfloat16, torch.float32) or outputs % unit or channels % unit:
             raise ValueError(f"{rows.dtype} rows of {channels} do not fit packed weights {tuple(weights.shape)}")
         if not (weights.is_contiguous() and bias.is_contiguous()):
             raise ValueError("packed weights and biases have to be contiguous")
-        channels = bias.shape[0]
+        channels = outputs
 
 
 def _require_norm(channels: int, scale: Tensor, shift: Tensor | None) -> None:
@@ -53,9 +54,11 @@ def _product(places: Tensor, weights: Tensor, bias: Tensor, side: int) -> Tensor
     """(pictures, h, w, channels) times weights of the side x side places around -> (pictures, h, w, outputs)."""
     places = places.contiguous()
     pictures, height, width, channels = places.shape
-    _require(places, channels * side**2, (weights, bias))
+    groups = max(weights.shape[0], 1)
+    _require(places, channels * side**2, (weights, bias), groups=groups)
+    if channels % (groups * BLOCK) or side % 2 == 0:
+        raise ValueError(f"{channels} channels in {groups} groups, {side} x {side} places")
     made = places.new_empty(pictures, height, width, bias.shape[0])
-    groups = weights.shape[0]
     inputs, outputs = channels // groups, bias.shape[0] // groups
     for group in range(groups if made.numel() else 0):
         call(

@@ -1,7 +1,7 @@
 """Layers for inference on the matrix units of Intel's processors (AMX), which multiply bfloat16 only.
 
 float32 is multiplied as sums of three bfloat16 products (`kernels/tiles.h`): numbers are off by 1e-5 of the largest one
-at most, torch's own by 1e-6; attention whose scores go into the hundreds by 1e-4. Infinities become NaN. No gradients.
+at most, torch's own by 1e-6; attention whose scores go into the hundreds by 1e-4; infinities become NaN. No gradients.
 """
 
 import torch
@@ -13,6 +13,7 @@ from duotrack.runtime.tile_library import ready
 from duotrack.runtime.tile_ops import BLOCK, pack_weights
 
 _TYPES = (torch.float32, torch.bfloat16)
+_REPLACED = ("norm1", "attn", "norm2", "mlp")
 
 
 class TileLinear(nn.Module):
@@ -70,16 +71,28 @@ class TileMlp(nn.Module):
 
 
 class TileBlock(nn.Module):
-    """A transformer block whose layers and heads all fit (`block_fits`): two calls instead of a dozen."""
+    """A transformer block whose layers and heads all fit (`block_fits`): two calls instead of a dozen.
+
+    What else hangs on the block, such as a prompter, it takes over.
+    """
 
     def __init__(self, block: Block | StemBlock) -> None:
         super().__init__()
+        for name, child in block.named_children():
+            if name not in _REPLACED:
+                self.add_module(name, child)
         qkv, proj, self._heads = _attention_of(block)
         self._attention = (*_norm(block.norm1), *_packed(qkv), *_packed(proj))
         self._mlp = (*_packed(block.mlp.fc1), *_packed(block.mlp.fc2), *_norm(block.norm2))
 
     def attend(self, tokens: Tensor, *, query: int | None = None, skip: int = 0) -> tuple[Tensor, Tensor | None]:
-        """As `Block.attend`."""
+        """As `Block.attend`.
+
+        Raises:
+            ValueError: `query` is no index from the first token on, or is asked for together with `skip`.
+        """
+        if query is not None and (query < 0 or skip):
+            raise ValueError(f"the query is a token's index and goes with no skip, got {query} and {skip}")
         look = -1 if query is None else query
         made, row = torch.ops.duotrack.tile_self_attention(tokens, *self._attention, self._heads, skip, look)
         return made, None if query is None else row

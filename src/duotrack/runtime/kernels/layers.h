@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include <cmath>
+
 #include "tiles.h"
 
 namespace {
@@ -80,7 +82,8 @@ void lay_normed(const Source& from, const Norm& norm, int first, uint16_t* to) {
                            const __m512 off = _mm512_sub_ps(x, mean);
                            sum = _mm512_fmadd_ps(off, off, sum);
                          });
-    const __m512 factor = broadcast(1.f / __builtin_sqrtf(spread + norm.epsilon));
+    // squares may be too large for float32: that is to be seen
+    const __m512 factor = broadcast(spread < INFINITY ? 1.f / __builtin_sqrtf(spread + norm.epsilon) : NAN);
     const auto normed = [&](__m512 x, int channel) {
       const __m512 scale = _mm512_loadu_ps(norm.scale + channel), shift = _mm512_loadu_ps(norm.shift + channel);
       return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_sub_ps(x, mean), factor), scale, shift);

@@ -7,8 +7,8 @@ namespace {
 constexpr int HIDDEN = 8;  // panels of hidden numbers at a time
 thread_local Workspace workspace;
 
-// With erf to 1.5e-7 (Abramowitz and Stegun, 7.1.26). For bfloat16 to 8e-5 by a fit of least squares between -4.25 and
-// 4.25, and to a millionth of what is farther off.
+// With erf to 1.5e-7 (Abramowitz and Stegun, 7.1.26). For bfloat16 to 1e-4 by a fit of least squares between -4.25 and
+// 4.25, and to 1e-5 of what is farther off.
 template <bool FP32>
 inline __m512 gelu(__m512 x) {
   if constexpr (FP32) {

@@ -15,8 +15,8 @@ struct Half {
 
 template <bool FP32>  // one panel's sums of 32 tokens, `pair`, as queries (`kind` 0), keys or values; `scratch`: 2
                       // tiles
-                      void lay_part(const float* sums, const float* bias, int kind, int block, int pair,
-                                    const Sizes& of, const Head& to, uint16_t* scratch) {
+void lay_part(const float* sums, const float* bias, int kind, int block, int pair, const Sizes& of, const Head& to,
+              uint16_t* scratch) {
   constexpr int PARTS = FP32 ? 2 : 1;
   const int blocks = of.blocks();
   const __m512 left = _mm512_loadu_ps(bias), right = _mm512_loadu_ps(bias + 16);
@@ -38,15 +38,15 @@ template <bool FP32>  // one panel's sums of 32 tokens, `pair`, as queries (`kin
   }
 }
 
-template <bool FP32>  // queries, keys and values of one head, from all tokens of a sample; `sums`: 1024 for each of a
-                      // group
-                      void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, const Sizes& of,
-                                    const Head& to, float* sums) {
+// Queries, keys and values of one head, from all tokens of a sample; `sums`: 1024 for each pair of a group
+template <bool FP32>
+void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, const Sizes& of, const Head& to,
+              float* sums) {
   constexpr int PARTS = FP32 ? 2 : 1;
   alignas(64) uint16_t scratch[2 * TILE];
   const int blocks = of.blocks();
   const size_t row = static_cast<size_t>(channels) / 32 * PARTS * TILE;
-  const auto panel = [&](int i) { return i / blocks * (channels / 32) + head * blocks + i % blocks; };
+  const auto panel = [&](int i) { return i / blocks * (qkv.panels / 3) + head * blocks + i % blocks; };
   const auto nowhere = [](int) { return Written(); };
   for (int group = 0; group < of.pairs(); group += GROUP) {
     const int count = std::min(GROUP, of.pairs() - group);
@@ -98,7 +98,7 @@ bool attend(const char* from, int channels, const Half& half, const char* onto, 
 #pragma omp barrier
     Source seen = source;
     seen.start = mixed;
-    products<FP32>(seen, half.proj.weights, channels, {to, channels, half.proj.bias, onto}, team, me, own);
+    products<FP32>(seen, half.proj.weights, half.proj.panels * 32, {to, channels, half.proj.bias, onto}, team, me, own);
     _tile_release();
   }
   return true;
