@@ -4,7 +4,7 @@
 
 namespace {
 
-constexpr int HIDDEN = 8;  // panels of hidden numbers at a time
+constexpr int HIDDEN = 24;  // panels of hidden numbers at a time
 thread_local Workspace workspace;
 
 // With erf to 1.5e-7 (Abramowitz and Stegun, 7.1.26). For bfloat16 to 1e-4 by a fit of least squares between -4.25 and
