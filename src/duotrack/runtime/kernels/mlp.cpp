@@ -4,7 +4,8 @@
 
 namespace {
 
-constexpr int HIDDEN = 24;  // panels of hidden numbers at a time
+template <bool FP32>
+constexpr int HIDDEN = FP32 ? 24 : 8;  // panels of hidden numbers at a time
 thread_local Workspace workspace;
 
 // With erf to 1.5e-7 (Abramowitz and Stegun, 7.1.26). For bfloat16 to 1e-4 by a fit of least squares between -4.25 and
@@ -40,9 +41,9 @@ void feed(const Source& from, const Norm& norm, int pair, int pairs, const Layer
   constexpr int PARTS = FP32 ? 2 : 1;
   const int blocks = from.channels / 32;
   const size_t row = static_cast<size_t>(blocks) * PARTS * TILE,
-               hidden_row = static_cast<size_t>(HIDDEN) * PARTS * TILE;
+               hidden_row = static_cast<size_t>(HIDDEN<FP32>) * PARTS * TILE;
   uint16_t* hidden = memory + tiles_size<FP32>(pairs, blocks);
-  float* scratch = reinterpret_cast<float*>(hidden + tiles_size<FP32>(pairs, HIDDEN));
+  float* scratch = reinterpret_cast<float*>(hidden + tiles_size<FP32>(pairs, HIDDEN<FP32>));
   for (int i = 0; i < pairs * 2; i++) {
     const int at = pair * 32 + i * 16;
     norm.scale ? lay_normed<FP32>(from, norm, at, memory + i * row)
@@ -51,8 +52,8 @@ void feed(const Source& from, const Norm& norm, int pair, int pairs, const Layer
   if (begin == end)
     std::fill_n(sums, static_cast<size_t>(second.panels) * pairs * 1024, 0.f);  // more threads than panels
   const auto nowhere = [](int) { return Written(); };
-  for (int h = begin; h < end; h += HIDDEN) {
-    const int count = std::min(HIDDEN, end - h);
+  for (int h = begin; h < end; h += HIDDEN<FP32>) {
+    const int count = std::min(HIDDEN<FP32>, end - h);
     for (int j = 0; j < count; j++) {
       const __m512 left = _mm512_loadu_ps(first.bias + (h + j) * 32);
       const __m512 right = _mm512_loadu_ps(first.bias + (h + j) * 32 + 16);
@@ -103,7 +104,7 @@ template <bool FP32>
 bool mlp(const Source& from, const Norm& norm, const Layer& first, const Layer& second, char* to, int threads) {
   const int pairs = (from.rows + 31) / 32, blocks = from.channels / 32;
   const int group = std::min(pairs, GROUP);
-  const size_t tiles = tiles_size<FP32>(group, blocks + HIDDEN),
+  const size_t tiles = tiles_size<FP32>(group, blocks + HIDDEN<FP32>),
                sums_each = static_cast<size_t>(second.panels) * group * 1024;
   const size_t each = whole_pages(tiles * 2 + group * 4096);
   char* memory = workspace.get((each + sums_each * 4) * threads);
