@@ -25,7 +25,8 @@ def read_streams(net: nn.Module, template: Pair, search: Pair) -> tuple[dict[str
     and "rgb" and "aux" from further passes in which it is given that modality alone, whatever it makes of that.
 
     Args:
-        net: in evaluation mode; its candidate elimination is switched off meanwhile.
+        net: in evaluation mode, not packed for tracking (`duotrack.runtime.packed` replaces blocks); its candidate
+            elimination is switched off meanwhile.
         template, search: images of both modalities, (B, 3, T, T) and (B, 3, S, S), normalised.
 
     Returns:

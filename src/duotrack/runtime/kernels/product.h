@@ -36,12 +36,6 @@ struct Share {  // of the work, one thread's: pairs of tiles of rows, and panels
 };
 
 template <bool FP32>
-size_t memory_for(int blocks, const Share& of) {  // bytes: rows as tiles, then sums
-  const int span = std::min(SPAN, blocks), sums = blocks > span ? of.panels : 1;
-  return of.pairs * (static_cast<size_t>(span) * (FP32 ? 4 : 2) * TILE * 2 + static_cast<size_t>(sums) * 4096);
-}
-
-template <bool FP32>
 void product(const Source& from, const Share& share, const uint16_t* weights, const Target& to, char* memory) {
   constexpr int PARTS = FP32 ? 2 : 1;
   const int blocks = inputs_of(from), span = std::min(SPAN, blocks);
@@ -71,9 +65,10 @@ void product(const Source& from, const Share& share, const uint16_t* weights, co
 }
 
 template <bool FP32>
-size_t products_memory(const Source& from, int outputs) {  // bytes a thread
-  const int pairs = std::min((from.rows + 31) / 32, GROUP);
-  return memory_for<FP32>(inputs_of(from), {0, pairs, 0, outputs / 32});
+size_t products_memory(const Source& from, int outputs) {  // bytes a thread: rows as tiles, then sums
+  const int pairs = std::min((from.rows + 31) / 32, GROUP), span = std::min(SPAN, inputs_of(from));
+  const int panels = inputs_of(from) > span ? outputs / 32 : 1;
+  return tiles_size<FP32>(pairs, span) * 2 + static_cast<size_t>(pairs) * panels * 4096;
 }
 
 // What thread `me` of `team` does of it. Each has outputs of its own, so that weights are read once; or rows of its
