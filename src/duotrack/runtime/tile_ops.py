@@ -9,6 +9,7 @@ import ctypes
 import torch
 from torch import Tensor
 
+from duotrack.runtime import large_pages
 from duotrack.runtime.tile_library import call
 
 BLOCK = 32
@@ -17,12 +18,15 @@ BLOCK = 32
 
 def pack_weights(weight: Tensor) -> Tensor:
     """(groups, outputs, inputs) -> bfloat16 (groups, panels of outputs, blocks of inputs, halves, 2, 16, 16, 2)."""
+    groups, outputs, inputs = weight.shape
+    shape = (groups, outputs // BLOCK, 2, 16, inputs // BLOCK, 16, 2)
     halves = [weight.bfloat16()]
     if weight.dtype == torch.float32:
         halves.append((weight - halves[0].float()).bfloat16())
-    groups, outputs, inputs = weight.shape
-    shape = (groups, outputs // BLOCK, 2, 16, inputs // BLOCK, 16, 2)
-    return torch.stack([half.view(shape).permute(0, 1, 4, 2, 5, 3, 6) for half in halves], dim=3)
+    packed = large_pages.empty(groups, outputs // BLOCK, inputs // BLOCK, len(halves), 2, 16, 16, 2)
+    for i, half in enumerate(halves):
+        packed[:, :, :, i] = half.view(shape).permute(0, 1, 4, 2, 5, 3, 6)
+    return packed
 
 
 def operations(rows: int, *weights: tuple[int, ...]) -> int:
