@@ -37,6 +37,7 @@ from duotrack.tracking.tracker import Tracker
 from duotrack.weights.safetensor import save_weights
 
 SIZE = (640, 512)
+FRAMES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def base_table(rounds: int, backends: list[str], room: Path, int8: Path | None) 
     every = [Reference(model="ckd-base", weights=weights), *configurations("ckd-base", weights, backends)]
     if int8 is not None:
         every.append(Configuration(model="ckd-base", weights=int8, device="cpu", backend="openvino", precision="int8"))
-    with clip_of([], size=SIZE, modalities=2, frames=4) as clip:
+    with clip_of([], size=SIZE, modalities=2, frames=FRAMES) as clip:
         reports, comparisons = measure(every, clip, rounds=rounds, probe=answers, refused=left_out, watch=tick)
     rows = []
     for report, ratio in zip(reports, [None, *comparisons], strict=True):
@@ -129,7 +130,7 @@ def tiny_table(rounds: int, backends: list[str]) -> list[dict[str, Any]]:
     """ckd-tiny: whole frames."""
     rows = []
     for count, words in ((1, "one modality"), (2, "two modalities")):
-        with clip_of([], size=SIZE, modalities=count, frames=12) as clip:
+        with clip_of([], size=SIZE, modalities=count, frames=FRAMES) as clip:
             every = configurations("ckd-tiny", None, backends)
             reports, comparisons = measure(every, clip, rounds=rounds, refused=left_out, watch=tick)
         made = [row(report, ratio) for report, ratio in zip(reports, [None, *comparisons], strict=True)]

@@ -21,6 +21,7 @@ from duotrack.errors import InputError
 from duotrack.frames import FramePair, available_modalities
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.backends import check_backend, facts_of, is_export
+from duotrack.runtime.mapped import give_back
 from duotrack.runtime.tile_ops import operations
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.tracker import Tracker
@@ -101,6 +102,7 @@ def measure_round(configuration: Configuration, clip: Clip) -> Round:
         InputError: the tracker cannot be made, or the clip has less than two frames that can be read.
     """
     tracker = ready(configuration, clip)
+    give_back()  # decoders of earlier rounds leave memory behind that one run of a video never has
     measured = Round()
     with clip.pairs(prefetch=0) as pairs:
         _start(tracker, next(pairs, None), clip)
