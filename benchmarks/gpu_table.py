@@ -57,10 +57,10 @@ def one_stream(tracker: Tracker, frames: Frames, box: tuple[float, ...], rounds:
     """Frames a second of `Tracker.update`, a figure a round."""
 
     def track() -> None:
+        tracker.init(*frames[0], box)
         for pair in frames[1:]:
             tracker.update(*pair)
 
-    tracker.init(*frames[0], box)
     return [(len(frames) - 1) / seconds for seconds in timed(track, tracker.device, rounds)]
 
 

@@ -1,6 +1,8 @@
 """Tensors in large pages."""
 
+import errno
 import gc
+import mmap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,8 +11,14 @@ import torch
 
 from duotrack.runtime import large_pages
 
-SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 MB = 1 << 20
+START = getattr(mmap, "MADV_HUGEPAGE", None)
+
+
+@pytest.fixture(autouse=True)
+def no_room_yet(monkeypatch):
+    """Tensors of other tests may lie in the one there was."""
+    monkeypatch.setattr(large_pages, "_rooms", [])
 
 
 def test_tensors_lie_one_after_another_and_keep_their_numbers():
@@ -26,15 +34,15 @@ def test_tensors_lie_one_after_another_and_keep_their_numbers():
 
 def test_what_is_larger_than_is_asked_for_at_a_time_has_room_of_its_own(monkeypatch):
     monkeypatch.setattr(large_pages, "_CHUNK", MB)
-    first, large = large_pages.empty(2, 16), large_pages.empty(5, MB)
-    assert large.fill_(2).sum(dtype=torch.float64) == 10 * MB
-    assert first.fill_(1).sum() == 32
+    first, large, last = (large_pages.empty(*shape) for shape in ((2, 16), (5, MB), (3,)))
+    for i, each in enumerate((first, large, last)):
+        each.fill_(i)
+    assert all((each == i).all() for i, each in enumerate((first, large, last)))
 
 
-def test_memory_goes_with_the_last_tensor_in_it(monkeypatch):
-    monkeypatch.setattr(large_pages._Open, "mapping", None)  # tensors of other tests may lie in the one there was
+def test_memory_goes_with_the_last_tensor_in_it():
     first, second = large_pages.empty(4).fill_(1), large_pages.empty(4).fill_(2)
-    mapping = large_pages._Open.mapping
+    mapping = large_pages._rooms[-1].mapping
     del first
     gc.collect()
     assert mapping() is not None
@@ -45,7 +53,15 @@ def test_memory_goes_with_the_last_tensor_in_it(monkeypatch):
     assert large_pages.empty(4).fill_(3).tolist() == [3.0] * 4
 
 
-def test_threads_get_memory_of_their_own():
+def test_threads_get_memory_of_their_own(monkeypatch):
+    made_here = large_pages._mapped
+
+    def mapped(size):
+        assert large_pages._lock.locked()  # nobody else looks for room now
+        return made_here(size)
+
+    monkeypatch.setattr(large_pages, "_mapped", mapped)
+
     def fill(number: int) -> torch.Tensor:
         return large_pages.empty(1000).fill_(number)
 
@@ -54,16 +70,56 @@ def test_threads_get_memory_of_their_own():
     assert all((each == i).all() for i, each in enumerate(made))
 
 
-@pytest.mark.skipif(
-    not SETTING.exists() or "[never]" in SETTING.read_text(), reason="this system gives programs no large pages"
-)
-def test_pages_are_large_where_there_are_any():
-    made = large_pages.empty(16 * MB).fill_(1)  # 32 MB
-    start, huge = made.data_ptr(), {}
+class Refusing(mmap.mmap):
+    """As on a kernel that is built without large pages."""
+
+    def madvise(self, *_):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
+@pytest.mark.skipif(START is None, reason="this system does not know large pages")
+def test_a_kernel_without_large_pages_gives_ordinary_ones(monkeypatch):
+    monkeypatch.setattr(large_pages.mmap, "mmap", Refusing)
+    made = large_pages.empty(3, 4).fill_(2)
+    assert made.sum() == 24
+    assert isinstance(large_pages._rooms[-1].mapping(), Refusing)
+
+
+def test_where_so_much_memory_is_refused_torch_is_asked(monkeypatch):
+    def refused(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(large_pages.mmap, "mmap", refused)
+    assert large_pages.empty(3, 4).fill_(2).sum() == 24
+    assert not large_pages._rooms
+
+
+def huge_at(address: int) -> int:
+    """kB of large pages in the mapping that holds the address."""
+    inside = False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split(maxsplit=1)[0]:
             first, last = (int(each, 16) for each in line.split()[0].split("-"))
-        elif line.startswith("AnonHugePages:"):
-            huge[first, last] = int(line.split()[1])
-    (found,) = [size for (first, last), size in huge.items() if first <= start < last]
-    assert found > 0
+            inside = first <= address < last
+        elif inside and line.startswith("AnonHugePages:"):
+            return int(line.split()[1])
+    return 0
+
+
+def gives_large_pages() -> bool:
+    if START is None or not Path("/proc/self/smaps").exists():
+        return False
+    plain = mmap.mmap(-1, 32 * MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        plain.madvise(START)
+    except OSError:
+        return False
+    there = torch.frombuffer(plain, dtype=torch.uint8).fill_(1)
+    return huge_at(there.data_ptr()) > 0
+
+
+def test_pages_are_large_where_there_are_any():
+    if not gives_large_pages():
+        pytest.skip("this system gives programs no large pages")
+    made = large_pages.empty(16 * MB).fill_(1)
+    assert huge_at(made.data_ptr()) > 0

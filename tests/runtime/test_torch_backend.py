@@ -86,3 +86,10 @@ def test_what_is_not_there_is_refused(monkeypatch, gpus, device, precision, word
     monkeypatch.setattr(torch_backend.torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(InputError, match=words):
         resolve_device(device, precision)
+
+
+@pytest.mark.parametrize(("precision", "rounds"), [("fp32", False), ("bf16", True)])
+def test_fp32_on_cuda_is_not_rounded_in_convolutions(precision, rounds, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch_backend.prepare(torch.nn.Identity(), device=torch.device("cuda"), precision=precision)  # nothing to move
+    assert torch.backends.cudnn.allow_tf32 is rounds

@@ -102,7 +102,7 @@ def measure_round(configuration: Configuration, clip: Clip) -> Round:
         InputError: the tracker cannot be made, or the clip has less than two frames that can be read.
     """
     tracker = ready(configuration, clip)
-    give_back()  # decoders of earlier rounds leave memory behind that one run of a video never has
+    give_back()  # decoders of earlier rounds leave behind what one run of a video never has
     measured = Round()
     with clip.pairs(prefetch=0) as pairs:
         _start(tracker, next(pairs, None), clip)
@@ -115,10 +115,11 @@ def measure_round(configuration: Configuration, clip: Clip) -> Round:
                 maps = tracker.maps(question)
                 marks.append(_now(tracker))
                 tracker.answer(question, tracker.peaks(maps)[0])
-                marks.append(time.perf_counter())
+                marks.append(_now(tracker))
                 for name, begin, end in zip(STAGES, marks, marks[1:], strict=False):
                     measured.stages[name].append(end - begin)
             before = time.perf_counter()
+    give_back()
     with clip.pairs(prefetch=4) as pairs:
         _start(tracker, next(pairs, None), clip)
         count, began = 0, time.perf_counter()
@@ -140,8 +141,10 @@ def ready(configuration: Configuration, clip: Clip) -> Tracker:
         assert first is not None, "_start refuses that"
         for pair in islice(pairs, 3):
             tracker.update(pair.rgb, pair.aux)
+    give_back()
     restart_memory_peak()
     if tracker.device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(tracker.device)
     return tracker
 
@@ -224,7 +227,8 @@ def memory_peak(configuration: Configuration, clip: Clip) -> dict[str, float]:
     tracker = ready(configuration, clip)
     peaks = {"resident": _resident_peak()}
     if tracker.device.type == "cuda":
-        peaks["device"] = torch.cuda.max_memory_allocated(tracker.device) / 1e6
+        # what is reserved: the memory of a captured graph counts as free between replays
+        peaks["device"] = torch.cuda.max_memory_reserved(tracker.device) / 1e6
     return peaks
 
 

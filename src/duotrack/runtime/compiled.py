@@ -3,6 +3,7 @@
 CUDA paths have not been measured (no GPU was at hand).
 """
 
+import importlib.util
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,10 @@ Pair = tuple[Tensor | None, Tensor | None]
 Maps = tuple[Tensor, Tensor, Tensor]
 _WARM_UP = 3
 """Runs before a capture: libraries set themselves up and compilers choose in the first ones."""
+_COMPILATIONS = 1 << 10
+"""Each set of modalities and stack size is one of the same code; beyond a limit, which is a thread's own, torch gives
+up."""
+_making = threading.Lock()  # torch captures one graph at a time in a process
 
 
 class CompiledNet:
@@ -31,7 +36,7 @@ class CompiledNet:
         device: on CUDA every compiled form is captured into a graph and replayed.
 
     Raises:
-        InputError: on the CPU, where the compiler makes C++, no C++ compiler is there.
+        InputError: on the CPU, where the compiler makes C++, no C++ compiler is there; on CUDA no Triton.
     """
 
     def __init__(self, net: nn.Module, *, device: torch.device) -> None:
@@ -39,8 +44,8 @@ class CompiledNet:
             raise InputError(
                 "backend compiled needs a C++ compiler (g++ or clang++, or $CXX): install one, or use openvino"
             )
-        # each set of modalities and stack size is one compilation of the same code; beyond this many torch gives up
-        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+            raise InputError("backend compiled needs Triton on CUDA: pip install triton, or use backend torch")
         self.net = net
         self.elimination = str(getattr(getattr(net, "net", net), "elimination", None))
         self._device = device
@@ -62,10 +67,10 @@ class CompiledNet:
         inputs = [image for n, image in zip(MODALITIES, template, strict=True) if n in needed and image is not None]
         inputs += [image for n, image in zip(MODALITIES, search, strict=True) if n in names and image is not None]
         key = (tuple(needed), names, tuple(each.shape for each in inputs))
-        if key not in self._ready:
-            call = _positional(self.net, tuple(needed), names)
-            compiled = torch.compile(call, fullgraph=True, dynamic=False)
-            self._ready[key] = Captured(compiled, inputs) if self._device.type == "cuda" else compiled_call(compiled)
+        with _making:  # clones in other threads share this network
+            if key not in self._ready:
+                call = compiled_call(_positional(self.net, tuple(needed), names))
+                self._ready[key] = Captured(call, inputs) if self._device.type == "cuda" else call
         score_map, size_map, offset_map = self._ready[key](inputs)
         return HeadMaps(score_map=score_map, size_map=size_map, offset_map=offset_map)
 
@@ -73,27 +78,32 @@ class CompiledNet:
 class Captured:
     """A call captured as a CUDA graph: inputs are copied into its own buffers, one launch replays everything.
 
+    Threads may share it as long as they use the same stream.
+
     Args:
-        call: tensors to maps; nothing in it may wait for the device or depend on values.
-        inputs: of the shapes and types that it will always have.
+        call: a list of tensors to maps; nothing in it may wait for the device or depend on values.
+        inputs: of the shapes and types that it will always have; on the device that computes.
     """
 
-    def __init__(self, call: Callable[..., Maps], inputs: list[Tensor]) -> None:
+    def __init__(self, call: Callable[[list[Tensor]], Maps], inputs: list[Tensor]) -> None:
         self._in_use = threading.Lock()
+        self._device = inputs[0].device
         self._inputs = [each.clone() for each in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side), torch.inference_mode():
-            for _ in range(_WARM_UP):
-                call(*self._inputs)
-        torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(self._graph), torch.inference_mode():
-            self._outputs = call(*self._inputs)
+        with torch.cuda.device(self._device):  # streams are the current device's
+            side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP):
+                    call(self._inputs)
+            torch.cuda.current_stream().wait_stream(side)
+            # its own stream: torch's is of whichever device captured first; other threads may allocate meanwhile
+            with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
+                self._outputs = call(self._inputs)
 
     def __call__(self, inputs: list[Tensor]) -> Maps:
         """Maps of their own: the next replay does not change them."""
-        with self._in_use:  # one set of buffers
+        with self._in_use, torch.cuda.device(self._device):  # one set of buffers
             for own, given in zip(self._inputs, inputs, strict=True):
                 own.copy_(given, non_blocking=True)
             self._graph.replay()
@@ -102,11 +112,13 @@ class Captured:
 
 
 def compiled_call(call: Callable[..., Maps]) -> Callable[[list[Tensor]], Maps]:
-    """The same call with a list of tensors, without gradients."""
+    """The call compiled, with a list of tensors, without gradients."""
+    compiled = torch.compile(call, fullgraph=True, dynamic=False)
 
     def run(inputs: list[Tensor]) -> Maps:
-        with torch.inference_mode():
-            return call(*inputs)
+        limits = {"recompile_limit": _COMPILATIONS, "accumulated_recompile_limit": _COMPILATIONS}
+        with torch._dynamo.config.patch(limits), torch.inference_mode():
+            return compiled(*inputs)
 
     return run
 

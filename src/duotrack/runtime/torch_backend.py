@@ -91,9 +91,13 @@ def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32", pa
     Args:
         net: taken over. device: where it computes. precision: "fp32", "bf16" or "fp16".
         packed: lay out weights as this processor multiplies them (`duotrack.runtime.packed`), for running eagerly.
+
+    On CUDA, fp32 turns TF32 off for the convolutions of the whole process.
     """
-    net = net.to(device).eval().requires_grad_(False)
     dtype = PRECISIONS[precision]
+    if device.type == "cuda" and dtype == torch.float32:
+        torch.backends.cudnn.allow_tf32 = False  # convolutions would round to 10 bits; products do not by themselves
+    net = net.to(device).eval().requires_grad_(False)
     if dtype != torch.float32:
         net = HalfPrecision(net, dtype).eval()
     if packed and can_pack(device, dtype):

@@ -1,7 +1,7 @@
 """What a network sees of a frame: one square of both images, cut, resized and normalised in one go.
 
-On the CPU OpenCV cuts and resizes (`duotrack.tracking.crop`). On CUDA the frames travel once, as bytes, and everything
-else happens there: nothing waits for the device.
+On the CPU OpenCV cuts and resizes (`duotrack.tracking.crop`). On CUDA the frames travel once a call, as bytes, and
+everything else happens there: nothing waits for the device.
 """
 
 from collections.abc import Sequence
