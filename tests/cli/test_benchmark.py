@@ -34,6 +34,10 @@ def test_two_configurations_are_measured_and_compared(tmp_path, monkeypatch):
     )
     assert found["fps"] == pytest.approx(1000 / found["frame_ms"]["median"])
     assert found["peak_share"] is None
+    assert (found["frames"], found["rounds"], found["sources"]) == (3, 1, [])
+    assert found["threads"] >= 1
+    assert found["torch"].startswith("2.")
+    assert found["duotrack"]
     assert 100 < found["peak_memory_mb"] < 4000
     assert set(found["stages"]) == {"decode", "crop", "network", "post"}
     assert all(stage["median_ms"] > 0 and stage["spread_ms"] >= 0 for stage in found["stages"].values())
@@ -86,6 +90,7 @@ TRACKING = [
         (["--train", "ckd-tiny", "--model", "a", "--rounds", "2"], "--model, --rounds: only where"),
         (["--train", "ckd-tiny", "--device", "tpu"], "cpu, cuda or auto"),
         (["--source", "nowhere.mp4"], "does not exist"),
+        (["--source", "a.mp4", "--size", "320x240"], "leave one out"),
         (["--source", "a.mp4", "--source", "b.mp4", "--modalities", "one"], "modalities"),
     ],
 )

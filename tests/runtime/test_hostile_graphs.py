@@ -1,6 +1,7 @@
 """Files that are no export of ours, or pretend to be: one line each, before a library sees them."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from duotrack.runtime.backends import open_network
 from duotrack.runtime.export import export_model
 from duotrack.runtime.graph_facts import read_facts
 from duotrack.runtime.onnx_file import KEY, check_onnx
+from duotrack.runtime.seal import seal
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -216,6 +218,9 @@ def test_a_size_that_the_graph_leaves_open_but_cannot_take(exported, tmp_path):
     text = path.read_text()
     assert "&quot;search_size&quot;:64" in text
     path.write_text(text.replace("&quot;search_size&quot;:64", "&quot;search_size&quot;:96"))
+    numbers = path.with_suffix(".bin")
+    os.truncate(numbers, numbers.stat().st_size - 80)
+    seal(path)  # whoever writes such a file can do that as well
     frames = np.zeros((2, 80, 80, 3), dtype=np.uint8)
     with pytest.raises(InputError, match=r"net\.xml holds another graph than its metadata say"):
         load(path).init(*frames, (20, 20, 30, 30))

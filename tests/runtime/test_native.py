@@ -2,14 +2,19 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from duotrack.errors import InputError
 from duotrack.runtime import graph_cache, native, tile_library
+from duotrack.runtime.compiled import CompiledNet
 from duotrack.runtime.native import compiler, load_library
 
 FLAGS = ("-shared", "-fPIC")
@@ -105,3 +110,20 @@ def test_without_a_home_folder_graphs_are_kept_for_the_process(none: str, monkey
     if none == "DUOTRACK_CACHE":
         monkeypatch.delenv("DUOTRACK_CACHE")
     assert graph_cache.cache_folder().is_dir()
+
+
+@pytest.mark.parametrize("named", ["/nonexistent/g++", "g++ -O3"], ids=["absent", "with options"])
+def test_a_compiler_that_is_named_and_is_none_is_said(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", named)
+    assert compiler() is None
+    with pytest.raises(OSError, match=re.escape(f"$CXX is {named!r}, which is no program")):
+        load_library("one", CODE, FLAGS)
+    with pytest.raises(InputError, match=re.escape(f"$CXX is {named!r}")):
+        CompiledNet(nn.Identity(), device=torch.device("cpu"))
+
+
+@pytest.mark.skipif(not Path("/bin/true").exists(), reason="needs /bin/true")
+def test_a_compiler_that_makes_nothing_is_to_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/bin/true")
+    with pytest.raises(OSError, match=r"no library.*unset it"):
+        load_library("one", CODE, FLAGS)

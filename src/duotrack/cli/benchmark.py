@@ -85,6 +85,8 @@ def benchmark(
     if astray := _given(context, _TRACKING if train is not None else _TRAINING):
         why = "only where tracking is timed; leave out --train" if train else "only with --train RECIPE; give that"
         raise InputError(f"{', '.join(astray)}: {why}, or leave it out")
+    if source and _given(context, ("size",)):
+        raise InputError("--size is that of made-up frames, --source has its own; leave one out")
     if train is not None:
         found = _train(train, [data, stills, photos, cutouts], change or [], batches, pixels, device)
     else:
@@ -158,6 +160,9 @@ def _track(
     rounds: int,
     peak: bool,
 ) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    import torch
     from rich.console import Console
     from rich.progress import Progress
 
@@ -178,6 +183,8 @@ def _track(
     for report in reports:
         _print(report, shown)
     found = {**reports[0].as_dict(), "modalities": modalities, "size": None if sources else list(size)}
+    found |= {"sources": [str(each) for each in sources], "frames": frames, "rounds": rounds}
+    found |= {"threads": torch.get_num_threads(), "duotrack": version("duotrack"), "torch": torch.__version__}
     for report, comparison in zip(reports[1:], comparisons, strict=True):
         shown.print(_words(report.configuration, comparison), highlight=False, soft_wrap=True)
         ratios = {name: vars(getattr(comparison, name)) for name in ("network", "frame")}
@@ -201,6 +208,8 @@ def _print(report: "Report", console: Any) -> None:
     if report.peak_share is not None and report.peak_flops is not None:
         work += f": {report.peak_share:.0%} of the {report.peak_flops / 1e9:.0f} GFLOP/s of matrix products here"
         work += f" ({report.peak_by})"
+        if report.peak_share > 1:
+            work += "; more than all of it: ours are made of bf16 products (docs/speed.md)"
     console.print(f"{said}\n{work}", highlight=False, soft_wrap=True)
 
 

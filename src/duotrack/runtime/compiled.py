@@ -4,6 +4,7 @@ CUDA paths have not been measured (no GPU was at hand).
 """
 
 import importlib.util
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +16,10 @@ from duotrack.errors import InputError
 from duotrack.frames import MODALITIES
 from duotrack.models.outputs import HeadMaps
 from duotrack.runtime.graph_facts import MAPS
-from duotrack.runtime.native import compiler
+from duotrack.runtime.native import compiler, lacking
 from duotrack.runtime.torch_backend import keeps_templates
 
+logger = logging.getLogger(__name__)
 Pair = tuple[Tensor | None, Tensor | None]
 Maps = tuple[Tensor, Tensor, Tensor]
 _WARM_UP = 3
@@ -41,9 +43,7 @@ class CompiledNet:
 
     def __init__(self, net: nn.Module, *, device: torch.device) -> None:
         if device.type == "cpu" and compiler() is None:
-            raise InputError(
-                "backend compiled needs a C++ compiler (g++ or clang++, or $CXX): install one, or use openvino"
-            )
+            raise InputError(f"backend compiled needs a C++ compiler, and {lacking()}; or use openvino")
         if device.type == "cuda" and importlib.util.find_spec("triton") is None:
             raise InputError("backend compiled needs Triton on CUDA: pip install triton, or use backend torch")
         self.net = net
@@ -69,6 +69,7 @@ class CompiledNet:
         key = (tuple(needed), names, tuple(each.shape for each in inputs))
         with _making:  # clones in other threads share this network
             if key not in self._ready:
+                logger.warning("compiling for %s; this takes a while", " and ".join(names))
                 call = compiled_call(_positional(self.net, tuple(needed), names))
                 self._ready[key] = Captured(call, inputs) if self._device.type == "cuda" else call
         score_map, size_map, offset_map = self._ready[key](inputs)

@@ -26,6 +26,7 @@ from duotrack.runtime.convert import (
 from duotrack.runtime.graph_facts import BOTH, GraphFacts, Wanted
 from duotrack.runtime.onnx_file import KEY
 from duotrack.runtime.quantise import quantise, require_nncf
+from duotrack.runtime.seal import seal
 from duotrack.runtime.sessions import FILES, open_session, require
 from duotrack.runtime.verify import agrees, check, differences
 from duotrack.weights.build import build_net
@@ -150,6 +151,7 @@ def export_model(
     views = None if samples is None else [_with_mask(sample, about) for sample in samples]
     with _whole(out) as temporary:
         _write(net, about, temporary, views)
+        seal(temporary)
         compared = None if views is None else [_stacked(view, about) for view in views[:COMPARED]]
         found = {name: differences(open_session(temporary, backend=name), net, compared) for name in _runners(out)}
         check(next(iter(found.values())), net, about)

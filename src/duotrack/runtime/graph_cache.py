@@ -93,7 +93,7 @@ def _passing_folder(reason: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="duotrack-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "graphs").mkdir()
-    logger.warning("graphs cannot be kept (%s): made anew each time; set DUOTRACK_CACHE to a folder", reason)
+    logger.warning("graphs cannot be kept (%s): made anew each time; set DUOTRACK_CACHE to a folder of yours", reason)
     return folder
 
 

@@ -18,9 +18,18 @@ _REMEDY = "install g++ 11 or newer"
 
 
 def compiler() -> str | None:
-    """The path of $CXX, else of g++, clang++ or c++; None where there is none."""
-    names = (os.environ.get("CXX"), "g++", "clang++", "c++")
-    return next((found for name in names if name and (found := shutil.which(name))), None)
+    """The path of $CXX, else of g++, clang++ or c++; None where there is none, or where $CXX names none."""
+    named = os.environ.get("CXX")
+    names = (named,) if named else ("g++", "clang++", "c++")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def lacking() -> str:
+    """What to say where `compiler` finds none."""
+    named = os.environ.get("CXX")
+    if named:
+        return f"$CXX is {named!r}, which is no program; name one without options, or unset it"
+    return f"no C++ compiler is here; {_REMEDY}"
 
 
 def load_library(name: str, code: dict[str, bytes], flags: tuple[str, ...]) -> ctypes.CDLL:
@@ -52,7 +61,9 @@ def load_library(name: str, code: dict[str, bytes], flags: tuple[str, ...]) -> c
 
 
 def _load_passing(library: bytes, reason: str) -> ctypes.CDLL:
-    logger.warning("compiled code cannot be kept (%s): compiled at each start; set DUOTRACK_CACHE to a folder", reason)
+    logger.warning(
+        "compiled code cannot be kept (%s): compiled at each start; set DUOTRACK_CACHE to a folder of yours", reason
+    )
     with tempfile.TemporaryDirectory(prefix="duotrack-") as scratch:
         file = Path(scratch, "library.so")
         file.write_bytes(library)
@@ -91,7 +102,8 @@ def _write_whole(file: Path, library: bytes) -> None:
 def _compiled(code: dict[str, bytes], flags: tuple[str, ...]) -> bytes:
     program = compiler()
     if program is None:
-        raise OSError(f"no C++ compiler is here; {_REMEDY}")
+        raise OSError(lacking())
+    remedy = "set $CXX to g++ 11 or newer, or unset it" if os.environ.get("CXX") else _REMEDY
     with tempfile.TemporaryDirectory(prefix="duotrack-") as scratch:
         for name, text in code.items():
             Path(scratch, name).write_bytes(text)
@@ -100,10 +112,11 @@ def _compiled(code: dict[str, bytes], flags: tuple[str, ...]) -> bytes:
         try:
             done = subprocess.run(command, cwd=scratch, capture_output=True, check=False, timeout=_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise OSError(f"{program} does not end; {_REMEDY}") from error
+            raise OSError(f"{program} does not end; {remedy}") from error
         made = Path(scratch, "library.so")
         if done.returncode or not made.is_file():
-            lines = done.stderr.decode(errors="replace").splitlines() or [f"exit code {done.returncode}"]
+            code_said = f"exit code {done.returncode}, and no library"
+            lines = done.stderr.decode(errors="replace").splitlines() or [code_said]
             said = next((each for each in lines if "error" in each), lines[0])[:200]
-            raise OSError(f"{program} fails ({said}); {_REMEDY}")
+            raise OSError(f"{program} fails ({said}); {remedy}")
         return made.read_bytes()

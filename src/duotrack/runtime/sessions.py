@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from duotrack.runtime.graph_net import Session
+from duotrack.runtime.seal import check_seal
 
 FILES = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
 """Suffix of an exported file -> back-ends that run it, the usual one first."""
@@ -28,10 +29,13 @@ def open_session(
     if backend == "openvino":
         from duotrack.runtime.openvino_backend import OpenVINOSession
 
-        return OpenVINOSession(path, precision=precision, threads=threads)
-    from duotrack.runtime.onnxruntime_backend import OnnxRuntimeSession
+        session: Session = OpenVINOSession(path, precision=precision, threads=threads)
+    else:
+        from duotrack.runtime.onnxruntime_backend import OnnxRuntimeSession
 
-    return OnnxRuntimeSession(path, device=device or torch.device("cpu"), threads=threads)
+        session = OnnxRuntimeSession(path, device=device or torch.device("cpu"), threads=threads)
+    check_seal(path)  # last: what is wrong with a file in particular says more
+    return session
 
 
 def require(backend: str) -> None:
