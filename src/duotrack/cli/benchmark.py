@@ -208,7 +208,8 @@ def _print(report: "Report", console: Any) -> None:
     if report.peak_share is not None and report.peak_flops is not None:
         work += f": {report.peak_share:.0%} of the {report.peak_flops / 1e9:.0f} GFLOP/s of matrix products here"
         work += f" ({report.peak_by})"
-        if report.peak_share > 1:
+        how = (report.configuration.backend, report.configuration.precision)
+        if report.peak_share > 1 and how == ("torch", "fp32"):
             work += "; more than all of it: ours are made of bf16 products (docs/speed.md)"
     console.print(f"{said}\n{work}", highlight=False, soft_wrap=True)
 
