@@ -192,6 +192,7 @@ def counted(run: Callable[[], object]) -> int:
         torch.ops.duotrack.tile_mlp: _tile_mlp_flops,
         torch.ops.duotrack.tile_attention: _attention_flops,
         torch.ops.duotrack.tile_self_attention: _tile_self_attention_flops,
+        torch.ops.duotrack.tile_pooled_attention: _tile_pooled_attention_flops,
     }
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         run()
@@ -220,6 +221,13 @@ def _tile_self_attention_flops(tokens: Any, *rest: Any, out_shape: Any, **_: Any
     rows = out_shape[0][1]
     layers = operations(batch * count, rest[3]) + operations(batch * rows, rest[5])
     return int(layers + 4 * batch * rows * count * channels)
+
+
+def _tile_pooled_attention_flops(tokens: Any, *rest: Any, out_shape: Any, **_: Any) -> int:
+    windows, count, _ = tokens
+    kept, outputs = out_shape[1:]
+    layers = operations(windows * count, rest[3], rest[5]) + operations(windows * kept, rest[7])
+    return int(layers + 4 * windows * kept * count * outputs)
 
 
 def memory_peak(configuration: Configuration, clip: Clip) -> dict[str, float]:

@@ -17,7 +17,18 @@ from duotrack.models.hiera import StemBlock
 from duotrack.models.merged_head import MergedHead
 from duotrack.models.vit import PatchEmbed
 from duotrack.runtime.mapped import give_back, trim
-from duotrack.runtime.tiles import TileBlock, TileConv, TileLinear, TileMlp, attends, block_fits, fits, tile_attention
+from duotrack.runtime.tiles import (
+    TileBlock,
+    TileConv,
+    TileLinear,
+    TileMlp,
+    TilePool,
+    attends,
+    block_fits,
+    fits,
+    pool_fits,
+    tile_attention,
+)
 
 _OPS = torch.ops.mkldnn
 _ROWS = 256
@@ -110,6 +121,8 @@ def _pack_child(part: nn.Module, name: str) -> None:
         block = TileBlock(child)
         setattr(part, name, block)
         _pack(block)
+    elif isinstance(child, StemBlock) and pool_fits(child):
+        setattr(part, name, TilePool(child))
     elif isinstance(child, Mlp):
         setattr(part, name, _mlp(child))
     elif not isinstance(child, (nn.Linear, nn.Conv2d)):

@@ -33,6 +33,10 @@ _ARGUMENTS = {
         *(_POINTER, _INT, _INT, _INT, *_NORM),
         *(_POINTER, _POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _INT, _POINTER, _POINTER, _POINTER, _INT),
     ),
+    "tiles_pooled_attention": (
+        *(_POINTER, _INT, _INT, _INT, *_NORM),
+        *(_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _POINTER, _INT),
+    ),
     "tiles_attention": (
         *(_POINTER, _POINTER, _POINTER, _POINTER, ctypes.POINTER(_LONG)),
         *(_INT, _INT, _INT, _INT, _INT, _INT, _INT),

@@ -1,7 +1,7 @@
 """Operations of torch on the matrix units of Intel's processors (`kernels/`), for inference on the CPU.
 
-`duotrack::tile_product`, `tile_mlp`, `tile_self_attention` and `tile_attention` take and give tensors of float32 or
-bfloat16; `pack_weights` makes the weights that they read. They give no gradients.
+`duotrack::tile_product`, `tile_mlp`, `tile_self_attention`, `tile_pooled_attention` and `tile_attention` take and give
+tensors of float32 or bfloat16; `pack_weights` makes the weights that they read. They give no gradients.
 """
 
 import ctypes
@@ -181,6 +181,55 @@ def _self_attention(
     return made, row
 
 
+def _pooled_attention(
+    tokens: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    epsilon: float,
+    qkv: Tensor,
+    qkv_bias: Tensor,
+    shortcut: Tensor,
+    shortcut_bias: Tensor,
+    proj: Tensor,
+    proj_bias: Tensor,
+    heads: int,
+) -> Tensor:
+    """The same half of a block that pools: (windows, N, C) -> (windows, N / 4, C'), N up to 384 in whole tiles."""
+    tokens = tokens.contiguous()
+    windows, count, channels = tokens.shape
+    outputs = proj_bias.shape[0]
+    _require(tokens, channels, (qkv, qkv_bias))
+    _require(tokens, channels, (shortcut, shortcut_bias), (proj, proj_bias))
+    _require_norm(channels, scale, shift)
+    if (qkv_bias.shape[0], shortcut_bias.shape[0]) != (3 * outputs, outputs) or outputs % (heads * BLOCK):
+        raise ValueError(f"{heads} heads of {outputs} channels, weights {tuple(qkv.shape)} and {tuple(shortcut.shape)}")
+    if count % 16 or not 0 < count <= 384:
+        raise ValueError(f"windows have 16 tokens or a multiple of it, up to 384, not {count}")
+    made = tokens.new_empty(windows, count // 4, outputs)
+    if windows:
+        call(
+            "tiles_pooled_attention",
+            tokens.data_ptr(),
+            windows,
+            count,
+            channels,
+            scale.data_ptr(),
+            shift.data_ptr(),
+            epsilon,
+            qkv.data_ptr(),
+            qkv_bias.data_ptr(),
+            shortcut.data_ptr(),
+            shortcut_bias.data_ptr(),
+            proj.data_ptr(),
+            proj_bias.data_ptr(),
+            outputs,
+            heads,
+            tokens.dtype == torch.float32,
+            made.data_ptr(),
+        )
+    return made
+
+
 def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(B, heads, n, D), (B, heads, N, D) twice -> (B, heads, n, D), the heads of a token next to one another."""
     given = [each if each.stride(-1) == 1 else each.contiguous() for each in (query, key, value)]
@@ -212,6 +261,8 @@ for _schema, _run in {
     "Tensor? scale=None, Tensor? shift=None, float epsilon=0.0) -> Tensor": _mlp,
     "tile_self_attention(Tensor tokens, Tensor scale, Tensor shift, float epsilon, Tensor qkv, Tensor qkv_bias, "
     "Tensor proj, Tensor proj_bias, int heads, int skip, int look) -> (Tensor, Tensor)": _self_attention,
+    "tile_pooled_attention(Tensor tokens, Tensor scale, Tensor shift, float epsilon, Tensor qkv, Tensor qkv_bias, "
+    "Tensor shortcut, Tensor shortcut_bias, Tensor proj, Tensor proj_bias, int heads) -> Tensor": _pooled_attention,
     "tile_attention(Tensor query, Tensor key, Tensor value) -> Tensor": _attention,
 }.items():
     _OPS.impl(_OPS.define(_schema), _run, "CPU")  # type: ignore[no-untyped-call]

@@ -107,12 +107,38 @@ class TileBlock(nn.Module):
         return self.feed(self.attend(tokens)[0])
 
 
+class TilePool(nn.Module):
+    """A block of a stem that pools and widens, and whose layers and heads all fit (`pool_fits`)."""
+
+    def __init__(self, block: StemBlock) -> None:
+        super().__init__()
+        assert block.proj is not None, "pool_fits refuses that"
+        qkv, proj, self._heads = _attention_of(block)
+        self._attention = (*_norm(block.norm1), *_packed(qkv), *_packed(block.proj), *_packed(proj))
+        self._mlp = (*_packed(block.mlp.fc1), *_packed(block.mlp.fc2), *_norm(block.norm2))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """As `StemBlock.forward`, of windows of 16 tokens or a multiple of it."""
+        pooled = torch.ops.duotrack.tile_pooled_attention(tokens, *self._attention, self._heads)
+        made: Tensor = torch.ops.duotrack.tile_mlp(pooled, *self._mlp)
+        return made
+
+
 def block_fits(block: Block | StemBlock) -> bool:
     """Whether the units are here and can take the whole block, which does not pool or change its channels."""
     if isinstance(block, StemBlock) and (block.pool or block.proj is not None):
         return False
+    return _all_fit(block)
+
+
+def pool_fits(block: StemBlock) -> bool:
+    """Whether the units are here and can take the whole block, which pools and changes its channels."""
+    return block.pool and block.proj is not None and fits(block.proj) and _all_fit(block)
+
+
+def _all_fit(block: Block | StemBlock) -> bool:
     qkv, proj, heads = _attention_of(block)
-    width = qkv.in_features // heads
+    width = proj.in_features // heads
     return attends(width, qkv.weight.dtype) and all(fits(each) for each in (qkv, proj, block.mlp.fc1, block.mlp.fc2))
 
 

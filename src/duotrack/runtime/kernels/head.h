@@ -99,6 +99,29 @@ inline void softmax_exactly(const float* scores, int count, float scale, float* 
     _mm512_mask_storeu_ps(to + at, before(count - at), _mm512_mul_ps(weights(at), share));
 }
 
+template <bool FP32>  // one panel's sums of 16 tokens, the tile `tile` of queries (`kind` 0), keys or values; `scratch`
+                      // is for two tiles
+void lay_part(const float* sums, const float* bias, int kind, int block, int tile, const Sizes& of, const Head& to,
+              uint16_t* scratch) {
+  constexpr int PARTS = FP32 ? 2 : 1;
+  const int blocks = of.blocks(), half = tile % 2;
+  const __m512 left = _mm512_loadu_ps(bias), right = _mm512_loadu_ps(bias + 16);
+  const auto numbers = [&](int r, int side) {
+    return _mm512_add_ps(_mm512_load_ps(sums + r * 32 + side * 16), side ? right : left);
+  };
+  if (kind == 2) {
+    uint16_t* panel = to.values + (static_cast<size_t>(block) * of.panels() + tile / 2) * PARTS * 2 * TILE;
+    for (int r = 0; r < 16; r += 2)
+      for (int side = 0; side < 2; side++)
+        interleave<FP32>(numbers(r, side), numbers(r + 1, side), panel + side * TILE + half * 256 + r * 16);
+    return;
+  }
+  uint16_t* query = to.queries + (static_cast<size_t>(tile) * blocks + block) * PARTS * TILE;
+  uint16_t* rows = kind == 0 ? query : scratch;
+  for (int r = 0; r < 16; r++) lay<FP32>(numbers(r, 0), numbers(r, 1), rows + r * 32);
+  if (kind == 1) turn<FP32>(rows, half, to.keys + (static_cast<size_t>(tile / 2) * blocks + block) * PARTS * 2 * TILE);
+}
+
 // What queries from `skip` on get of the values, rows `stride` bytes apart; how query `look` weighs the keys is written
 // to `row`, if there is one.
 template <bool FP32>

@@ -13,31 +13,6 @@ struct Half {
   int samples, tokens, heads, skip, look;
 };
 
-template <bool FP32>  // one panel's sums of 32 tokens, `pair`, as queries (`kind` 0), keys or values; `scratch`: 2
-                      // tiles
-void lay_part(const float* sums, const float* bias, int kind, int block, int pair, const Sizes& of, const Head& to,
-              uint16_t* scratch) {
-  constexpr int PARTS = FP32 ? 2 : 1;
-  const int blocks = of.blocks();
-  const __m512 left = _mm512_loadu_ps(bias), right = _mm512_loadu_ps(bias + 16);
-  const auto numbers = [&](int r, int side) {
-    return _mm512_add_ps(_mm512_load_ps(sums + r * 32 + side * 16), side ? right : left);
-  };
-  if (kind == 2) {
-    uint16_t* panel = to.values + (static_cast<size_t>(block) * of.panels() + pair) * PARTS * 2 * TILE;
-    for (int r = 0; r < 32; r += 2)
-      for (int side = 0; side < 2; side++)
-        interleave<FP32>(numbers(r, side), numbers(r + 1, side), panel + side * TILE + r * 16);
-    return;
-  }
-  for (int half = 0; half < 2; half++) {
-    uint16_t* query = to.queries + (static_cast<size_t>(pair * 2 + half) * blocks + block) * PARTS * TILE;
-    uint16_t* rows = kind == 0 ? query : scratch;
-    for (int r = 0; r < 16; r++) lay<FP32>(numbers(half * 16 + r, 0), numbers(half * 16 + r, 1), rows + r * 32);
-    if (kind == 1) turn<FP32>(rows, half, to.keys + (static_cast<size_t>(pair) * blocks + block) * PARTS * 2 * TILE);
-  }
-}
-
 // Queries, keys and values of one head, from all tokens of a sample; `sums`: 1024 for each pair of a group
 template <bool FP32>
 void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, const Sizes& of, const Head& to,
@@ -52,7 +27,9 @@ void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, co
     const int count = std::min(GROUP, of.pairs() - group);
     for (int i = 0; i < 3 * blocks; i++) {
       const auto done = [&](int p, const float* sum) {
-        lay_part<FP32>(sum, qkv.bias + panel(i) * 32, i / blocks, i % blocks, group + p, of, to, scratch);
+        for (int half = 0; half < 2; half++)
+          lay_part<FP32>(sum + half * 512, qkv.bias + panel(i) * 32, i / blocks, i % blocks, (group + p) * 2 + half, of,
+                         to, scratch);
       };
       const int next = i + 1 < 3 * blocks ? panel(i + 1) : panel(0) + blocks;  // the next head's
       pass<FP32>(rows + group * 2 * row, row, count, qkv.weights + panel(i) * row * 2, channels / 32,
