@@ -37,7 +37,7 @@ def plain_block(block: StemBlock, x: Tensor, window: int) -> Tensor:
 
 
 def plain_stem(stem: HieraStem, image: Tensor) -> Tensor:
-    cells = stem.patch_embed["proj"](image)
+    cells = stem.patch_embed.proj(image)
     h, w = cells.shape[-2:]
     where = F.interpolate(stem.pos_embed, size=(h, w), mode="bicubic")
     x = (cells + where + stem.pos_embed_window.tile(1, 1, h // 8, w // 8)).permute(0, 2, 3, 1)

@@ -189,6 +189,7 @@ def counted(run: Callable[[], object]) -> int:
         torch.ops.mkldnn._linear_pointwise: _packed_flops,
         torch.ops.mkldnn._convolution_pointwise: _packed_flops,
         torch.ops.duotrack.tile_product: _tile_flops,
+        torch.ops.duotrack.tile_window_patches: _tile_window_patches_flops,
         torch.ops.duotrack.tile_mlp: _tile_mlp_flops,
         torch.ops.duotrack.tile_attention: _attention_flops,
         torch.ops.duotrack.tile_self_attention: _tile_self_attention_flops,
@@ -210,6 +211,10 @@ def _packed_flops(_: Any, weight: Any, *__: Any, out_shape: Any, **___: Any) -> 
 
 def _tile_flops(_: Any, weights: Any, *__: Any, out_shape: Any, **___: Any) -> int:
     return operations(math.prod(out_shape[:-1]), weights)
+
+
+def _tile_window_patches_flops(images: Any, *rest: Any, out_shape: Any, **_: Any) -> int:
+    return int(2 * math.prod(out_shape) * images[1] * rest[3] ** 2)  # without the zeros after a line
 
 
 def _tile_mlp_flops(_: Any, first: Any, __: Any, second: Any, *___: Any, out_shape: Any, **____: Any) -> int:

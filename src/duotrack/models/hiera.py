@@ -59,12 +59,37 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (weights @ v) / weights.sum(dim=-1, keepdim=True)
 
 
+class WindowEmbed(nn.Module):
+    """Overlapping patches, four pixels apart, to tokens by windows of 8 x 8 of them.
+
+    Args:
+        dim: channels of a token.
+    """
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, kernel_size=7, stride=4, padding=3)
+
+    def forward(self, image: Tensor, where: Tensor) -> Tensor:
+        """(B, 3, S, S), S a multiple of 32, and positions (windows, 64, dim) -> (B * windows, 64, dim)."""
+        cells = by_windows(self.proj(image))
+        return (cells.view(-1, *where.shape) + where).view(cells.shape)
+
+
+def by_windows(cells: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B * windows, 64, C); tokens of a window are ordered (finest 2x2, next 2x2, coarsest 2x2)."""
+    b, c, h, w = cells.shape
+    # row = 8 * window + 4 * coarse + 2 * middle + fine, likewise for columns
+    split = cells.view(b, c, h // 8, 2, 2, 2, w // 8, 2, 2, 2)
+    return split.permute(0, 2, 6, 5, 9, 4, 8, 3, 7, 1).reshape(-1, 64, c)
+
+
 class HieraStem(nn.Module):
     """Patch embedding and the four windowed blocks of Hiera-Tiny: stride 16, 384 channels."""
 
     def __init__(self, *, dim: int = 96) -> None:
         super().__init__()
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, dim, kernel_size=7, stride=4, padding=3)})
+        self.patch_embed = WindowEmbed(dim=dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, dim, 7, 7))
         self.pos_embed_window = nn.Parameter(torch.zeros(1, dim, 8, 8))
         heads = dim // 96 or 1
@@ -83,7 +108,8 @@ class HieraStem(nn.Module):
         All windows of all images share one pass: no window sees another. `patches`: a patch embedding in place of the
         stem's own.
         """
-        windows = [self._windows(image, self.patch_embed if patches is None else patches) for image in images]
+        embed = self.patch_embed if patches is None else patches
+        windows = [embed(image, self._where(image.shape[-1])) for image in images]
         tokens = torch.cat(windows)
         for block in self.blocks:
             tokens = block(tokens)
@@ -92,22 +118,16 @@ class HieraStem(nn.Module):
 
     def fix_positions(self, image_side: int) -> None:
         """Keep the positions of images of that many pixels a side, for inference: they are no longer computed."""
+        self.register_buffer(f"where_{image_side}", self._where(image_side).detach(), persistent=False)
+
+    def _where(self, image_side: int) -> Tensor:
+        """(windows, 64, dim): positions of an image of that many pixels a side."""
+        fixed = self._buffers.get(f"where_{image_side}")
+        if fixed is not None:
+            return fixed
         side = image_side // 4
-        self.register_buffer(f"where_{side}", self._where(side).detach(), persistent=False)
-
-    def _where(self, side: int) -> Tensor:
         spread = F.interpolate(self.pos_embed, size=(side, side), mode="bicubic")
-        return spread + self.pos_embed_window.tile(1, 1, side // 8, side // 8)
-
-    def _windows(self, image: Tensor, patches: nn.Module) -> Tensor:
-        """(B, 3, S, S) -> (B * windows, 64, dim), tokens of a window ordered (finest 2x2, next 2x2, coarsest 2x2)."""
-        cells = patches.get_submodule("proj")(image)
-        b, c, h, w = cells.shape
-        fixed = self._buffers.get(f"where_{h}")
-        where = self._where(h) if fixed is None else fixed
-        # row = 8 * window + 4 * coarse + 2 * middle + fine, likewise for columns
-        split = (cells + where).view(b, c, h // 8, 2, 2, 2, w // 8, 2, 2, 2)
-        return split.permute(0, 2, 6, 5, 9, 4, 8, 3, 7, 1).reshape(-1, 64, c)
+        return by_windows(spread + self.pos_embed_window.tile(1, 1, side // 8, side // 8))
 
 
 def _raster(tokens: Tensor, side: int) -> Tensor:

@@ -13,22 +13,12 @@ from torch import Tensor, nn
 
 from duotrack.errors import InputError
 from duotrack.models.attention import Attention, Block, Mlp
-from duotrack.models.hiera import StemBlock
+from duotrack.models.hiera import StemBlock, WindowEmbed
 from duotrack.models.merged_head import MergedHead
 from duotrack.models.vit import PatchEmbed
 from duotrack.runtime.mapped import give_back, trim
-from duotrack.runtime.tiles import (
-    TileBlock,
-    TileConv,
-    TileLinear,
-    TileMlp,
-    TilePool,
-    attends,
-    block_fits,
-    fits,
-    pool_fits,
-    tile_attention,
-)
+from duotrack.runtime.tile_stem import TilePool, TileWindowEmbed, embed_fits, pool_fits
+from duotrack.runtime.tiles import TileBlock, TileConv, TileLinear, TileMlp, attends, block_fits, fits, tile_attention
 
 _OPS = torch.ops.mkldnn
 _ROWS = 256
@@ -123,6 +113,8 @@ def _pack_child(part: nn.Module, name: str) -> None:
         _pack(block)
     elif isinstance(child, StemBlock) and pool_fits(child):
         setattr(part, name, TilePool(child))
+    elif isinstance(child, WindowEmbed) and embed_fits(child):
+        setattr(part, name, TileWindowEmbed(child))
     elif isinstance(child, Mlp):
         setattr(part, name, _mlp(child))
     elif not isinstance(child, (nn.Linear, nn.Conv2d)):

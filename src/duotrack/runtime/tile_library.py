@@ -13,10 +13,10 @@ from duotrack.errors import InputError
 from duotrack.runtime.native import load_library
 
 logger = logging.getLogger(__name__)
-_UNITS = frozenset(("amx_tile", "amx_bf16", "avx512f", "avx512_bf16"))
+_UNITS = frozenset(("amx_tile", "amx_bf16", "avx512f", "avx512bw", "avx512vl", "avx512_bf16"))
 _FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-mprefer-vector-width=512"),
-    *("-mavx512f", "-mavx512bf16", "-mfma", "-mamx-tile", "-mamx-bf16", "-mprfchw"),
+    *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma", "-mamx-tile", "-mamx-bf16", "-mprfchw"),
 )
 _POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
 _NORM = (_POINTER, _POINTER, ctypes.c_float)
@@ -24,6 +24,10 @@ _ARGUMENTS = {
     "tiles_product": (
         *(_POINTER, _LONG, _INT, _INT, _INT, _INT, _INT),
         *(_POINTER, _POINTER, _INT, _INT, _POINTER, _LONG, _INT),
+    ),
+    "tiles_window_patches": (
+        *(_POINTER, _INT, _INT, _INT, _INT, _INT, _INT),
+        *(_POINTER, _POINTER, _INT, _POINTER, _INT, _POINTER, _INT),
     ),
     "tiles_mlp": (
         *(_POINTER, _INT, _INT, *_NORM, _POINTER, _POINTER, _INT),

@@ -1,10 +1,11 @@
 """Operations of torch on the matrix units of Intel's processors (`kernels/`), for inference on the CPU.
 
-`duotrack::tile_product`, `tile_mlp`, `tile_self_attention`, `tile_pooled_attention` and `tile_attention` take and give
-tensors of float32 or bfloat16; `pack_weights` makes the weights that they read. They give no gradients.
+`duotrack::tile_product`, `tile_window_patches` and `tile_mlp` take and give tensors of float32 or bfloat16;
+`pack_weights` makes the weights that they read. They give no gradients. `duotrack.runtime.tile_attention_ops` has those
+that attend.
 """
 
-import ctypes
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from duotrack.runtime.tile_library import call
 
 BLOCK = 32
 """Inputs and outputs that are multiplied at a time."""
+PATCH_LINE = 8
+"""Weights that a line of an overlapping patch takes."""
 
 
 def pack_weights(weight: Tensor) -> Tensor:
@@ -34,7 +37,7 @@ def operations(rows: int, *weights: tuple[int, ...]) -> int:
     return sum(2 * rows * groups * panels * blocks * BLOCK**2 for groups, panels, blocks, *_ in weights)
 
 
-def _require(rows: Tensor, channels: int, *layers: tuple[Tensor, Tensor], groups: int = 1) -> None:
+def require(rows: Tensor, channels: int, *layers: tuple[Tensor, Tensor], groups: int = 1) -> None:
     """C++ reads what it is told to: rows of so many channels must fit packed weights and biases."""
     parts = {torch.float32: 2, torch.bfloat16: 1}.get(rows.dtype)
     for weights, bias in layers:
@@ -48,7 +51,7 @@ def _require(rows: Tensor, channels: int, *layers: tuple[Tensor, Tensor], groups
         channels = outputs
 
 
-def _require_norm(channels: int, scale: Tensor, shift: Tensor | None) -> None:
+def require_norm(channels: int, scale: Tensor, shift: Tensor | None) -> None:
     for each in (scale, shift):
         if each is None or each.shape != (channels,) or each.dtype != torch.float32 or not each.is_contiguous():
             raise ValueError(f"a norm of {channels} channels has as many contiguous float32 scales and shifts")
@@ -59,7 +62,7 @@ def _product(places: Tensor, weights: Tensor, bias: Tensor, side: int) -> Tensor
     places = places.contiguous()
     pictures, height, width, channels = places.shape
     groups = max(weights.shape[0], 1)
-    _require(places, channels * side**2, (weights, bias), groups=groups)
+    require(places, channels * side**2, (weights, bias), groups=groups)
     if channels % (groups * BLOCK) or side % 2 == 0:
         raise ValueError(f"{channels} channels in {groups} groups, {side} x {side} places")
     made = places.new_empty(pictures, height, width, bias.shape[0])
@@ -84,6 +87,41 @@ def _product(places: Tensor, weights: Tensor, bias: Tensor, side: int) -> Tensor
     return made
 
 
+def _window_patches(images: Tensor, weights: Tensor, bias: Tensor, where: Tensor, side: int, stride: int) -> Tensor:
+    """(B, C, h, w) -> (B * windows, 64, outputs), ordered as `by_windows` does; `where`, of one picture, is added.
+
+    Patches of side x side places, as many above and left of the place in the middle as after it. `weights` are of
+    (outputs, C, side, 8), zeros after `side`.
+    """
+    images, where = images.contiguous(), where.contiguous()
+    pictures, channels, height, width = images.shape
+    windows, outputs, window = height * width // (8 * stride) ** 2, bias.shape[0], 8 * stride
+    if side % 2 == 0 or side > PATCH_LINE or not windows or height % window or width % window:
+        raise ValueError(f"windows of {window} x {window} in {width} x {height}, patches of {side} x {side}")
+    require(images, -(-channels * side * PATCH_LINE // BLOCK) * BLOCK, (weights, bias))
+    if (where.shape, where.dtype) != ((windows, 64, outputs), images.dtype):
+        raise ValueError(f"{where.dtype} positions {tuple(where.shape)} of {windows} windows, {outputs} outputs")
+    made = images.new_empty(pictures * windows, 64, outputs)
+    if pictures:
+        call(
+            "tiles_window_patches",
+            images.data_ptr(),
+            pictures,
+            channels,
+            height,
+            width,
+            side,
+            stride,
+            weights.data_ptr(),
+            bias.data_ptr(),
+            outputs,
+            where.data_ptr(),
+            images.dtype == torch.float32,
+            made.data_ptr(),
+        )
+    return made
+
+
 def _mlp(
     tokens: Tensor,
     first: Tensor,
@@ -100,9 +138,9 @@ def _mlp(
     """
     tokens = tokens.contiguous()
     channels = tokens.shape[-1]
-    _require(tokens, channels, (first, first_bias), (second, second_bias))
+    require(tokens, channels, (first, first_bias), (second, second_bias))
     if scale is not None:
-        _require_norm(channels, scale, shift)
+        require_norm(channels, scale, shift)
         if second_bias.shape[0] != channels:
             raise ValueError(f"{second_bias.shape[0]} channels cannot be added to {channels}")
     made = tokens.new_empty(*tokens.shape[:-1], second_bias.shape[0])
@@ -127,142 +165,21 @@ def _mlp(
     return made
 
 
-def _self_attention(
-    tokens: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    epsilon: float,
-    qkv: Tensor,
-    qkv_bias: Tensor,
-    proj: Tensor,
-    proj_bias: Tensor,
-    heads: int,
-    skip: int,
-    look: int,
-) -> tuple[Tensor, Tensor]:
-    """A block's other half: (B, N, C) normalised, attending, added to themselves -> (B, N - skip, C).
-
-    The second result is how token `look` weighs the others, (B, heads, N) float32; empty if `look` is -1.
-    """
-    tokens = tokens.contiguous()
-    samples, count, channels = tokens.shape
-    _require(tokens, channels, (qkv, qkv_bias))
-    _require(tokens, channels, (proj, proj_bias))
-    _require_norm(channels, scale, shift)
-    if (qkv_bias.shape[0], proj_bias.shape[0]) != (3 * channels, channels) or channels % (heads * BLOCK):
-        raise ValueError(f"{heads} heads of {channels} channels, weights {tuple(qkv.shape)} and {tuple(proj.shape)}")
-    if not (0 <= skip <= count and (look == -1 or skip <= look < count)):
-        raise ValueError(f"of {count} tokens {skip} are left out and number {look} is looked at")
-    onto = tokens[:, skip:].contiguous()
-    made = torch.empty_like(onto)
-    row = tokens.new_empty(samples, heads, 0 if look == -1 else count, dtype=torch.float32)
-    if made.numel():
-        call(
-            "tiles_self_attention",
-            tokens.data_ptr(),
-            samples,
-            count,
-            channels,
-            scale.data_ptr(),
-            shift.data_ptr(),
-            epsilon,
-            qkv.data_ptr(),
-            qkv_bias.data_ptr(),
-            proj.data_ptr(),
-            proj_bias.data_ptr(),
-            heads,
-            skip,
-            look,
-            tokens.dtype == torch.float32,
-            onto.data_ptr(),
-            made.data_ptr(),
-            None if look == -1 else row.data_ptr(),
-        )
-    return made, row
-
-
-def _pooled_attention(
-    tokens: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    epsilon: float,
-    qkv: Tensor,
-    qkv_bias: Tensor,
-    shortcut: Tensor,
-    shortcut_bias: Tensor,
-    proj: Tensor,
-    proj_bias: Tensor,
-    heads: int,
-) -> Tensor:
-    """The same half of a block that pools: (windows, N, C) -> (windows, N / 4, C'), N up to 384 in whole tiles."""
-    tokens = tokens.contiguous()
-    windows, count, channels = tokens.shape
-    outputs = proj_bias.shape[0]
-    _require(tokens, channels, (qkv, qkv_bias))
-    _require(tokens, channels, (shortcut, shortcut_bias), (proj, proj_bias))
-    _require_norm(channels, scale, shift)
-    if (qkv_bias.shape[0], shortcut_bias.shape[0]) != (3 * outputs, outputs) or outputs % (heads * BLOCK):
-        raise ValueError(f"{heads} heads of {outputs} channels, weights {tuple(qkv.shape)} and {tuple(shortcut.shape)}")
-    if count % 16 or not 0 < count <= 384:
-        raise ValueError(f"windows have 16 tokens or a multiple of it, up to 384, not {count}")
-    made = tokens.new_empty(windows, count // 4, outputs)
-    if windows:
-        call(
-            "tiles_pooled_attention",
-            tokens.data_ptr(),
-            windows,
-            count,
-            channels,
-            scale.data_ptr(),
-            shift.data_ptr(),
-            epsilon,
-            qkv.data_ptr(),
-            qkv_bias.data_ptr(),
-            shortcut.data_ptr(),
-            shortcut_bias.data_ptr(),
-            proj.data_ptr(),
-            proj_bias.data_ptr(),
-            outputs,
-            heads,
-            tokens.dtype == torch.float32,
-            made.data_ptr(),
-        )
-    return made
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """(B, heads, n, D), (B, heads, N, D) twice -> (B, heads, n, D), the heads of a token next to one another."""
-    given = [each if each.stride(-1) == 1 else each.contiguous() for each in (query, key, value)]
-    samples, heads, count, width = query.shape
-    if key.shape != value.shape or key.shape[:2] + key.shape[3:] != (samples, heads, width) or not key.shape[2]:
-        raise ValueError(f"queries {tuple(query.shape)}, keys {tuple(key.shape)}, values {tuple(value.shape)}")
-    if not query.dtype == key.dtype == value.dtype in (torch.float32, torch.bfloat16) or width % BLOCK:
-        raise ValueError(f"{query.dtype}, {key.dtype} and {value.dtype} of width {width}")
-    made = query.new_empty(samples, count, heads, width).transpose(1, 2)
-    strides = [step for each in (*given, made) for step in each.stride()[:3]]
-    call(
-        "tiles_attention",
-        *(each.data_ptr() for each in (*given, made)),
-        (ctypes.c_long * len(strides))(*strides),
-        samples,
-        heads,
-        count,
-        key.shape[2],
-        width,
-        query.dtype == torch.float32,
-    )
-    return made
-
-
 _OPS = torch.library.Library("duotrack", "DEF")  # type: ignore[no-untyped-call]
-for _schema, _run in {
+
+
+def define(operations: Mapping[str, Callable[..., object]]) -> None:
+    """Make operations `duotrack::...` of torch: schema -> what runs on the CPU."""
+    for schema, run in operations.items():
+        _OPS.impl(_OPS.define(schema), run, "CPU")  # type: ignore[no-untyped-call]
+
+
+_OPERATIONS: dict[str, Callable[..., object]] = {
     "tile_product(Tensor places, Tensor weights, Tensor bias, int side) -> Tensor": _product,
+    "tile_window_patches(Tensor images, Tensor weights, Tensor bias, Tensor where, int side, int stride) -> Tensor": (
+        _window_patches
+    ),
     "tile_mlp(Tensor tokens, Tensor first, Tensor first_bias, Tensor second, Tensor second_bias, "
     "Tensor? scale=None, Tensor? shift=None, float epsilon=0.0) -> Tensor": _mlp,
-    "tile_self_attention(Tensor tokens, Tensor scale, Tensor shift, float epsilon, Tensor qkv, Tensor qkv_bias, "
-    "Tensor proj, Tensor proj_bias, int heads, int skip, int look) -> (Tensor, Tensor)": _self_attention,
-    "tile_pooled_attention(Tensor tokens, Tensor scale, Tensor shift, float epsilon, Tensor qkv, Tensor qkv_bias, "
-    "Tensor shortcut, Tensor shortcut_bias, Tensor proj, Tensor proj_bias, int heads) -> Tensor": _pooled_attention,
-    "tile_attention(Tensor query, Tensor key, Tensor value) -> Tensor": _attention,
-}.items():
-    _OPS.impl(_OPS.define(_schema), _run, "CPU")  # type: ignore[no-untyped-call]
+}
+define(_OPERATIONS)

@@ -7,12 +7,13 @@ at most, torch's own by 1e-6; attention whose scores go into the hundreds by 1e-
 import torch
 from torch import Tensor, nn
 
+import duotrack.runtime.tile_attention_ops  # noqa: F401  (it makes operations)
 from duotrack.models.attention import Block, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.runtime.tile_library import ready
 from duotrack.runtime.tile_ops import BLOCK, pack_weights
 
-_TYPES = (torch.float32, torch.bfloat16)
+TYPES = (torch.float32, torch.bfloat16)
 _REPLACED = ("norm1", "attn", "norm2", "mlp")
 
 
@@ -22,7 +23,7 @@ class TileLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         # not buffers: the layout is this processor's, it is not to be written anywhere
-        self._weights, self._bias = _packed(linear)
+        self._weights, self._bias = packed(linear)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., inputs) of the layer's type -> (..., outputs)."""
@@ -40,7 +41,7 @@ class TileConv(nn.Module):
         self._patch = _patch(conv)
         by_place = weight.flatten(1) if self._patch else weight.permute(0, 2, 3, 1)
         self._weights = pack_weights(by_place.reshape(conv.groups, weight.shape[0] // conv.groups, -1))
-        self._bias = _float_bias(conv)
+        self._bias = float_bias(conv)
         self._side = 1 if self._patch else conv.kernel_size[0]
 
     def forward(self, cells: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class TileMlp(nn.Module):
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
-        self._layers = (*_packed(mlp.fc1), *_packed(mlp.fc2))
+        self._layers = (*packed(mlp.fc1), *packed(mlp.fc2))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., C) of the layers' type -> (..., C')."""
@@ -81,9 +82,9 @@ class TileBlock(nn.Module):
         for name, child in block.named_children():
             if name not in _REPLACED:
                 self.add_module(name, child)
-        qkv, proj, self._heads = _attention_of(block)
-        self._attention = (*_norm(block.norm1), *_packed(qkv), *_packed(proj))
-        self._mlp = (*_packed(block.mlp.fc1), *_packed(block.mlp.fc2), *_norm(block.norm2))
+        qkv, proj, self._heads = attention_of(block)
+        self._attention = (*norm_of(block.norm1), *packed(qkv), *packed(proj))
+        self._mlp = (*packed(block.mlp.fc1), *packed(block.mlp.fc2), *norm_of(block.norm2))
 
     def attend(self, tokens: Tensor, *, query: int | None = None, skip: int = 0) -> tuple[Tensor, Tensor | None]:
         """As `Block.attend`.
@@ -107,42 +108,20 @@ class TileBlock(nn.Module):
         return self.feed(self.attend(tokens)[0])
 
 
-class TilePool(nn.Module):
-    """A block of a stem that pools and widens, and whose layers and heads all fit (`pool_fits`)."""
-
-    def __init__(self, block: StemBlock) -> None:
-        super().__init__()
-        assert block.proj is not None, "pool_fits refuses that"
-        qkv, proj, self._heads = _attention_of(block)
-        self._attention = (*_norm(block.norm1), *_packed(qkv), *_packed(block.proj), *_packed(proj))
-        self._mlp = (*_packed(block.mlp.fc1), *_packed(block.mlp.fc2), *_norm(block.norm2))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """As `StemBlock.forward`, of windows of 16 tokens or a multiple of it."""
-        pooled = torch.ops.duotrack.tile_pooled_attention(tokens, *self._attention, self._heads)
-        made: Tensor = torch.ops.duotrack.tile_mlp(pooled, *self._mlp)
-        return made
-
-
 def block_fits(block: Block | StemBlock) -> bool:
     """Whether the units are here and can take the whole block, which does not pool or change its channels."""
     if isinstance(block, StemBlock) and (block.pool or block.proj is not None):
         return False
-    return _all_fit(block)
+    return all_fit(block)
 
 
-def pool_fits(block: StemBlock) -> bool:
-    """Whether the units are here and can take the whole block, which pools and changes its channels."""
-    return block.pool and block.proj is not None and fits(block.proj) and _all_fit(block)
-
-
-def _all_fit(block: Block | StemBlock) -> bool:
-    qkv, proj, heads = _attention_of(block)
+def all_fit(block: Block | StemBlock) -> bool:
+    qkv, proj, heads = attention_of(block)
     width = proj.in_features // heads
     return attends(width, qkv.weight.dtype) and all(fits(each) for each in (qkv, proj, block.mlp.fc1, block.mlp.fc2))
 
 
-def _attention_of(block: Block | StemBlock) -> tuple[nn.Linear, nn.Linear, int]:
+def attention_of(block: Block | StemBlock) -> tuple[nn.Linear, nn.Linear, int]:
     if isinstance(block, Block):
         return block.attn.qkv, block.attn.proj, block.attn.heads
     qkv, proj = block.attn["qkv"], block.attn["proj"]
@@ -159,7 +138,7 @@ def tile_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 def attends(width: int, dtype: torch.dtype) -> bool:
     """Whether the units are here and can take heads of that width."""
-    return dtype in _TYPES and width % BLOCK == 0 and ready()
+    return dtype in TYPES and width % BLOCK == 0 and ready()
 
 
 def fits(layer: nn.Linear | nn.Conv2d) -> bool:
@@ -173,7 +152,7 @@ def fits(layer: nn.Linear | nn.Conv2d) -> bool:
             return False
         inputs = layer.in_channels * (side**2 if _patch(layer) else 1)
         sizes = (inputs // layer.groups, layer.out_channels // layer.groups)
-    return layer.weight.dtype in _TYPES and all(size and size % BLOCK == 0 for size in sizes) and ready()
+    return layer.weight.dtype in TYPES and all(size and size % BLOCK == 0 for size in sizes) and ready()
 
 
 def _patch(conv: nn.Conv2d) -> int:
@@ -183,15 +162,15 @@ def _patch(conv: nn.Conv2d) -> int:
     return side if embeds and (conv.padding, conv.dilation, conv.groups) == ((0, 0), (1, 1), 1) else 0
 
 
-def _packed(linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    return pack_weights(linear.weight.detach()[None]), _float_bias(linear)
+def packed(linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    return pack_weights(linear.weight.detach()[None]), float_bias(linear)
 
 
-def _norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
+def norm_of(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
     return norm.weight.detach().float().contiguous(), norm.bias.detach().float().contiguous(), norm.eps
 
 
-def _float_bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
+def float_bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
     if layer.bias is None:
         return layer.weight.new_zeros(layer.weight.shape[0], dtype=torch.float32)
     return layer.bias.detach().float().contiguous()
