@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from duotrack.models.attention import Block, Mlp
+from duotrack.models.attention import Block, Mlp, through
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.deploy import deploy
 from duotrack.runtime.packed import PackedLinear, pack
-from duotrack.runtime.tiles import TileBlock, TileMlp, block_fits, tile_attention
+from duotrack.runtime.tile_block_ops import attention as tile_attention
+from duotrack.runtime.tiles import TileBlock, TileMlp, block_fits
 from duotrack.runtime.torch_backend import keeps_templates, prepare
 from units import TYPES, near, ready, units
 
@@ -194,3 +195,19 @@ def test_a_network_tracks_as_without_the_units(
             maps.append(run(template=memory, search=search, available=available))
     for name in ("score_map", "size_map", "offset_map"):
         torch.testing.assert_close(getattr(maps[0], name), getattr(maps[1], name), atol=atol, rtol=0)
+
+
+@units
+@pytest.mark.parametrize("skip", [0, 5, 40])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_blocks_gone_through_together(count: int, skip: int, precision: str) -> None:
+    torch.manual_seed(0)
+    blocks = [made(64, 2, precision) for _ in range(count)]
+    tokens = torch.randn(3, 40, 64, dtype=TYPES[precision])
+    ours = [TileBlock(block) for block in blocks]
+    with torch.inference_mode():
+        exact = through(tokens.double(), [copy.deepcopy(block).double() for block in blocks], skip=skip)
+        near(through(tokens, ours, skip=skip), exact, precision)
+        near(through(tokens, [*blocks[:1], *ours[1:]], skip=skip), exact, precision)
+        near(through(tokens, [*ours[:-1], *blocks[-1:]], skip=skip), exact, precision)
+        assert through(tokens[:0], ours, skip=skip).shape == (0, 40 - skip, 64)

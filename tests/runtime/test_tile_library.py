@@ -13,7 +13,7 @@ from duotrack.errors import InputError
 from duotrack.models.attention import Block
 from duotrack.runtime import native, tile_library
 from duotrack.runtime.packed import pack
-from duotrack.runtime.tiles import TileBlock, TileConv, TileLinear, TileMlp, attends, fits
+from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, attends, fits
 from units import ready
 
 
@@ -41,7 +41,8 @@ def test_a_system_that_forbids_the_units_is_said(
 ) -> None:
     class Refused:
         tiles_ready = staticmethod(lambda: 0)
-        tiles_product = tiles_mlp = tiles_self_attention = tiles_attention = SimpleNamespace()
+        tiles_convs = tiles_mlp = tiles_attend = tiles_blocks = tiles_attention = SimpleNamespace()
+        tiles_window_patches = SimpleNamespace()
 
     monkeypatch.setattr(tile_library, "_has_units", lambda: True)
     monkeypatch.setattr(tile_library, "load_library", lambda *_: Refused)
@@ -65,7 +66,7 @@ def test_without_a_compiler_torch_multiplies_and_it_is_said(
     assert "DUOTRACK_MATRIX_UNITS=0" in caplog.text
     assert not list((tmp_path / "kernels").glob("*"))
     packed = pack(ready(nn.Sequential(Block(dim=64, heads=2)), "fp32"))
-    assert not [part for part in packed.modules() if isinstance(part, TileBlock | TileLinear | TileMlp | TileConv)]
+    assert not [part for part in packed.modules() if isinstance(part, TileBlock | TileLinear | TileMlp)]
 
 
 @pytest.mark.usefixtures("unloaded")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from duotrack.evaluation.stopwatch import counted
 from duotrack.models.hiera import HieraStem, StemBlock, WindowEmbed
 from duotrack.runtime.packed import pack
-from duotrack.runtime.tile_stem import TilePool, TileWindowEmbed, embed_fits, pool_fits
+from duotrack.runtime.tile_stem import TileWindowEmbed, embed_fits
 from duotrack.runtime.tiles import TileBlock, block_fits
 from units import TYPES, near, ready, units
 
@@ -42,21 +42,21 @@ def test_blocks_that_pool(
     inputs, outputs = 32 * blocks[0], 32 * heads * blocks[1]
     block = StemBlock(dim_in=inputs, dim=outputs + 32 * heads * (inputs == outputs), heads=heads, pool=True)
     block = ready(block, name)
-    assert pool_fits(block)
+    assert block_fits(block)
     tokens = 1 + 2 * torch.randn(windows, 16 * tiles, inputs, dtype=TYPES[name])
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            near(TilePool(block)(tokens), copy.deepcopy(block).double()(tokens.double()), name)
-            assert TilePool(block)(tokens[:0]).shape == (0, 4 * tiles, block.norm2.weight.shape[0])
+            near(TileBlock(block)(tokens), copy.deepcopy(block).double()(tokens.double()), name)
+            assert TileBlock(block)(tokens[:0]).shape == (0, 4 * tiles, block.norm2.weight.shape[0])
     finally:
         torch.set_num_threads(usual)
 
 
 @units
 def test_windows_that_pool_know_nothing_of_one_another(precision: str) -> None:
-    block = TilePool(ready(StemBlock(dim_in=96, dim=192, heads=2, pool=True), precision))
+    block = TileBlock(ready(StemBlock(dim_in=96, dim=192, heads=2, pool=True), precision))
     windows = torch.randn(9, 16, 96, dtype=TYPES[precision])
     with torch.inference_mode():
         usual = block(windows)
@@ -69,13 +69,10 @@ def test_windows_that_pool_know_nothing_of_one_another(precision: str) -> None:
 
 @units
 def test_blocks_of_a_stem_that_pool_or_widen_alone_do_not_fit() -> None:
+    assert block_fits(StemBlock(dim_in=96, dim=192, heads=1, pool=True))
     assert not block_fits(StemBlock(dim_in=96, dim=96, heads=1, pool=True))
     assert not block_fits(StemBlock(dim_in=96, dim=192, heads=1, pool=False))
-    assert not block_fits(StemBlock(dim_in=96, dim=192, heads=1, pool=True))
-    assert pool_fits(StemBlock(dim_in=96, dim=192, heads=1, pool=True))
-    assert not pool_fits(StemBlock(dim_in=96, dim=96, heads=1, pool=True))
-    assert not pool_fits(StemBlock(dim_in=96, dim=192, heads=1, pool=False))
-    assert not pool_fits(StemBlock(dim_in=80, dim=192, heads=1, pool=True))
+    assert not block_fits(StemBlock(dim_in=80, dim=192, heads=1, pool=True))
 
 
 @units
@@ -130,7 +127,7 @@ def test_what_does_not_fit_a_stem_is_refused() -> None:
     embed, pool = WindowEmbed(dim=32).bfloat16(), StemBlock(dim_in=32, dim=64, heads=2, pool=True).bfloat16()
     assert not embed_fits(WindowEmbed(dim=48))
     assert not embed_fits(WindowEmbed(dim=32).double())
-    first, second = TileWindowEmbed(embed), TilePool(pool)
+    first, second = TileWindowEmbed(embed), TileBlock(pool)
     image, where = torch.zeros(1, 3, 32, 32).bfloat16(), torch.zeros(1, 64, 32).bfloat16()
     with torch.inference_mode():
         assert first(image, where).shape == (1, 64, 32)
@@ -152,12 +149,10 @@ def test_what_does_not_fit_a_stem_is_refused() -> None:
         for wrong_tokens in (torch.zeros(3, 16, 64).bfloat16(), torch.zeros(3, 16, 32)):
             with pytest.raises(ValueError, match="do not fit packed weights"):
                 second(wrong_tokens)
-        packed = second._attention
-        with pytest.raises(ValueError, match="3 heads of 64"):
-            torch.ops.duotrack.tile_pooled_attention(torch.zeros(3, 16, 32).bfloat16(), *packed, 3)
-        swapped = (*packed[:3], *packed[5:7], *packed[5:])
-        with pytest.raises(ValueError, match="2 heads of 64"):
-            torch.ops.duotrack.tile_pooled_attention(torch.zeros(3, 16, 32).bfloat16(), *swapped, 2)
+        with pytest.raises(ValueError, match="a block that pools goes through both halves"):
+            second.attend(torch.zeros(3, 16, 32).bfloat16())
+        with pytest.raises(ValueError, match="of 4 tokens 1 are left out"):
+            second.through(torch.zeros(3, 16, 32).bfloat16(), [], skip=1)
 
 
 @units
@@ -166,7 +161,7 @@ def test_a_whole_stem(precision: str) -> None:
     stem = ready(HieraStem(), precision)
     images = [torch.randn(2, 3, 96, 96, dtype=TYPES[precision]), torch.randn(1, 3, 192, 192, dtype=TYPES[precision])]
     run = pack(copy.deepcopy(stem))
-    assert [type(part) for part in run.blocks] == [TileBlock, TilePool, TileBlock, TilePool]
+    assert [type(part) for part in run.blocks] == [TileBlock] * 4
     assert isinstance(run.patch_embed, TileWindowEmbed)
     with torch.inference_mode():
         exact = copy.deepcopy(stem).double()([image.double() for image in images])

@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from duotrack.models.attention import Mlp
 from duotrack.runtime import tiles
-from duotrack.runtime.tiles import TileConv, TileLinear, TileMlp, attends, fits, tile_attention
+from duotrack.runtime.tile_block_ops import attention as tile_attention
+from duotrack.runtime.tile_ops import Conv, convs, pack_layer
+from duotrack.runtime.tiles import TileLinear, TileMlp, TilePatches, attends, fits
 from units import TYPES, near, ready, units
 
 
@@ -69,9 +71,16 @@ def ours_and_exact(kind: str, rows: Tensor, outputs: int, precision: str) -> tup
     if kind == "conv":
         conv = ready(nn.Conv2d(width, outputs, kernel_size=3, padding=1), precision)
         cells = rows[:, :100].transpose(1, 2)[:, :, None]
-        return TileConv(conv)(cells), copy.deepcopy(conv).double()(cells.double())
+        return grid(conv, cells), copy.deepcopy(conv).double()(cells.double())
     linear = ready(nn.Linear(width, outputs), precision)
     return TileLinear(linear)(rows), copy.deepcopy(linear).double()(rows.double())
+
+
+def grid(conv: nn.Conv2d, cells: Tensor, *, relu: bool = False) -> Tensor:
+    """A convolution that keeps its grid, on the units."""
+    by_place = conv.weight.detach().permute(0, 2, 3, 1).reshape(conv.groups, conv.out_channels // conv.groups, -1)
+    layer = Conv(pack_layer(by_place, conv.bias), side=conv.kernel_size[0], relu=relu)
+    return convs(cells.permute(0, 2, 3, 1), (layer,)).permute(0, 3, 1, 2)
 
 
 @units
@@ -98,21 +107,51 @@ def test_gelu_near_and_far(large: float, precision: str) -> None:
         (nn.Conv2d(96, 32, kernel_size=1), (1, 4, 4)),
         (nn.Conv2d(32, 32, kernel_size=5, padding=2), (1, 2, 3)),
         (nn.Conv2d(32, 32, kernel_size=3, padding=1), (0, 4, 4)),
+    ],
+    ids=["3x3", "wide", "groups", "1x1", "5x5", "none"],
+)
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["channels first", "last"])
+def test_convolutions(conv: nn.Conv2d, size: tuple[int, int, int], order: torch.memory_format, precision: str) -> None:
+    torch.manual_seed(0)
+    layer = ready(copy.deepcopy(conv), precision)
+    count, height, width = size
+    cells = torch.randn(count, conv.in_channels, height, width, dtype=TYPES[precision]).to(memory_format=order)
+    with torch.inference_mode():
+        exact = copy.deepcopy(layer).double()(cells.double())
+        near(grid(layer, cells), exact, precision)
+        near(grid(layer, cells, relu=True), exact.relu(), precision)
+
+
+@units
+@pytest.mark.parametrize(
+    ("conv", "size"),
+    [
         (nn.Conv2d(3, 64, kernel_size=16, stride=16), (2, 48, 32)),
         (nn.Conv2d(8, 32, kernel_size=2, stride=2), (1, 7, 9)),
         (nn.Conv2d(8, 32, kernel_size=2, stride=2), (0, 4, 4)),
     ],
-    ids=["3x3", "wide", "groups", "1x1", "5x5", "none", "patches", "patches and a rest", "no patches"],
+    ids=["patches", "patches and a rest", "none"],
 )
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["channels first", "last"])
-def test_convolutions(conv: nn.Conv2d, size: tuple[int, int, int], order: torch.memory_format, precision: str) -> None:
+def test_patches(conv: nn.Conv2d, size: tuple[int, int, int], order: torch.memory_format, precision: str) -> None:
     torch.manual_seed(0)
     layer = ready(copy.deepcopy(conv), precision)
     assert fits(layer)
     count, height, width = size
     cells = torch.randn(count, conv.in_channels, height, width, dtype=TYPES[precision]).to(memory_format=order)
     with torch.inference_mode():
-        near(TileConv(layer)(cells), copy.deepcopy(layer).double()(cells.double()), precision)
+        near(TilePatches(layer)(cells), copy.deepcopy(layer).double()(cells.double()), precision)
+
+
+@units
+def test_what_is_no_number_passes_a_relu(precision: str) -> None:
+    conv = ready(nn.Conv2d(32, 32, kernel_size=1), precision)
+    cells = torch.randn(1, 32, 2, 2, dtype=TYPES[precision])
+    cells[0, 3, 1, 0] = torch.nan
+    with torch.inference_mode():
+        found = grid(conv, cells, relu=True)
+    assert found[0, :, 1, 0].isnan().all()
+    assert int(found.isnan().sum()) == 32
 
 
 @units
@@ -173,6 +212,7 @@ def test_attention_to_one_key_alone_gives_its_value(far: float, precision: str) 
         nn.Linear(64, 48),
         nn.Linear(64, 64, dtype=torch.float64),
         nn.Conv2d(32, 32, kernel_size=3),
+        nn.Conv2d(32, 32, kernel_size=3, padding=1),
         nn.Conv2d(32, 32, kernel_size=3, padding="same"),
         nn.Conv2d(32, 32, kernel_size=2),
         nn.Conv2d(3, 32, kernel_size=4, stride=4),

@@ -22,7 +22,7 @@ from duotrack.frames import FramePair, available_modalities
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.backends import check_backend, facts_of, is_export
 from duotrack.runtime.mapped import give_back
-from duotrack.runtime.tile_ops import operations
+from duotrack.runtime.tile_library import tallied
 from duotrack.tracking.load import load_tracker
 from duotrack.tracking.tracker import Tracker
 from duotrack.video import open_source
@@ -188,16 +188,10 @@ def counted(run: Callable[[], object]) -> int:
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
         torch.ops.mkldnn._linear_pointwise: _packed_flops,
         torch.ops.mkldnn._convolution_pointwise: _packed_flops,
-        torch.ops.duotrack.tile_product: _tile_flops,
-        torch.ops.duotrack.tile_window_patches: _tile_window_patches_flops,
-        torch.ops.duotrack.tile_mlp: _tile_mlp_flops,
-        torch.ops.duotrack.tile_attention: _attention_flops,
-        torch.ops.duotrack.tile_self_attention: _tile_self_attention_flops,
-        torch.ops.duotrack.tile_pooled_attention: _tile_pooled_attention_flops,
     }
-    with FlopCounterMode(display=False, custom_mapping=own) as counter:
+    with FlopCounterMode(display=False, custom_mapping=own) as counter, tallied() as tally:
         run()
-    return int(counter.get_total_flops())
+    return int(counter.get_total_flops()) + sum(tally)
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -207,32 +201,6 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 def _packed_flops(_: Any, weight: Any, *__: Any, out_shape: Any, **___: Any) -> int:
     return 2 * math.prod(out_shape) * math.prod(weight[1:])  # outputs come first in shapes of weights
-
-
-def _tile_flops(_: Any, weights: Any, *__: Any, out_shape: Any, **___: Any) -> int:
-    return operations(math.prod(out_shape[:-1]), weights)
-
-
-def _tile_window_patches_flops(images: Any, *rest: Any, out_shape: Any, **_: Any) -> int:
-    return int(2 * math.prod(out_shape) * images[1] * rest[3] ** 2)  # without the zeros after a line
-
-
-def _tile_mlp_flops(_: Any, first: Any, __: Any, second: Any, *___: Any, out_shape: Any, **____: Any) -> int:
-    return operations(math.prod(out_shape[:-1]), first, second)
-
-
-def _tile_self_attention_flops(tokens: Any, *rest: Any, out_shape: Any, **_: Any) -> int:
-    batch, count, channels = tokens
-    rows = out_shape[0][1]
-    layers = operations(batch * count, rest[3]) + operations(batch * rows, rest[5])
-    return int(layers + 4 * batch * rows * count * channels)
-
-
-def _tile_pooled_attention_flops(tokens: Any, *rest: Any, out_shape: Any, **_: Any) -> int:
-    windows, count, _ = tokens
-    kept, outputs = out_shape[1:]
-    layers = operations(windows * count, rest[3], rest[5]) + operations(windows * kept, rest[7])
-    return int(layers + 4 * windows * kept * count * outputs)
 
 
 def memory_peak(configuration: Configuration, clip: Clip) -> dict[str, float]:

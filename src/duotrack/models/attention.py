@@ -1,6 +1,6 @@
 """Pre-norm transformer block whose attention can also say how one query looks at all keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +108,22 @@ class Block(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Both halves, no elimination: (B, N, C) -> (B, N, C)."""
         return self.feed(self.attend(tokens)[0])
+
+
+def through(tokens: Tensor, blocks: Iterable[nn.Module], *, skip: int = 0) -> Tensor:
+    """Tokens (B, N, C) through blocks, one after the other, without elimination; of the last only those from `skip` on.
+
+    Blocks that can be gone through together know how: their `through` may do it.
+    """
+    first, *after = whole = list(blocks)
+    together = getattr(first, "through", None)
+    made: Tensor | None = None if together is None else together(tokens, after, skip=skip)
+    if made is not None:
+        return made
+    *before, last = whole
+    for block in before:
+        tokens = block(tokens)
+    return last.feed(last.attend(tokens, skip=skip)[0]) if skip else last(tokens)  # type: ignore[operator]
 
 
 def drop_path(residual: Tensor, rate: float, training: bool) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from duotrack.models.attention import instance_norm
+from duotrack.models.attention import instance_norm, through
 from duotrack.models.branch import Branch
 from duotrack.models.ckd import CKD
 from duotrack.models.elimination import (
@@ -105,24 +105,30 @@ class DeployedCKD(nn.Module):
         first = self._branch(names[0])
         z, total, last = first.template_grid**2, first.search_grid**2, len(first.blocks) - 1
         centre = template_centre(first.template_grid)
+        stages = [] if self.elimination == "none" else [i for i in range(last + 1) if i in self.stages]
+        # style statistics (`content_only`) are of all tokens, so then the template's stay to the end
+        skip = 0 if self.content_only or last in stages else z
         lanes = self._lanes(inputs)
         kept: dict[str, Tensor] = {}
-        for i in range(last + 1):
-            query = centre if self.elimination != "none" and i in self.stages else None
-            # style statistics (`content_only`) are of all tokens, so then the template's stay to the end
-            skip = z if i == last and query is None and not self.content_only else 0
+        for begin, stage in zip((0, *(i + 1 for i in stages)), (*stages, None), strict=True):
+            for lane, tokens in lanes.items():
+                plain = list(self._branch(lane[0]).blocks)[begin:stage]
+                if plain:
+                    lanes[lane] = through(tokens, plain, skip=skip if stage is None else 0)
+            if stage is None:
+                break
             rows: dict[str, Tensor] = {}
             for lane, tokens in lanes.items():
-                lanes[lane], row = self._branch(lane[0]).blocks[i].attend(tokens, query=query, skip=skip)
-                if row is not None:
-                    rows |= _apart(row[:, :, z:], lane)
+                lanes[lane], row = self._branch(lane[0]).blocks[stage].attend(tokens, query=centre)
+                assert row is not None
+                rows |= _apart(row[:, :, z:], lane)
             chosen = self._choose(rows, there)
             if chosen:
                 kept = {name: kept[name].gather(1, chosen[name]) if kept else chosen[name] for name in names}
             for lane, tokens in lanes.items():
                 if chosen:
                     tokens = take_search(tokens, z, torch.cat([chosen[name] for name in lane]))
-                lanes[lane] = self._branch(lane[0]).blocks[i].feed(tokens)
+                lanes[lane] = self._branch(lane[0]).blocks[stage].feed(tokens)
         final: dict[str, Tensor] = {}
         for lane, tokens in lanes.items():
             normed = self._branch(lane[0]).norm(tokens)

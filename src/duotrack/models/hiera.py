@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from duotrack.models.attention import Block, Mlp, init_transformer
+from duotrack.models.attention import Block, Mlp, init_transformer, through
 
 WINDOW = 32
 """Side in pixels of a stem window; inputs are multiples of it."""
@@ -110,9 +110,7 @@ class HieraStem(nn.Module):
         """
         embed = self.patch_embed if patches is None else patches
         windows = [embed(image, self._where(image.shape[-1])) for image in images]
-        tokens = torch.cat(windows)
-        for block in self.blocks:
-            tokens = block(tokens)
+        tokens = through(torch.cat(windows), self.blocks)
         parts = torch.split(tokens, [part.shape[0] for part in windows])
         return [_raster(part, image.shape[-1] // WINDOW) for part, image in zip(parts, images, strict=True)]
 

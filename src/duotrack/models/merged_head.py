@@ -39,8 +39,13 @@ class MergedHead(nn.Module):
             x = self.squeeze(x)
         for stage in self.stages:
             x = F.relu(stage(x))
-        score, offset, size = self.last(x).split(list(TOWERS.values()), dim=1)
-        return HeadMaps(score_map=squash(score), size_map=squash(size), offset_map=offset)
+        return as_maps(self.last(x))
+
+
+def as_maps(cells: Tensor) -> HeadMaps:
+    """(B, 5, h, w), what all towers give one after the other, as the head's maps."""
+    score, offset, size = torch.split(cells, list(TOWERS.values()), dim=1)
+    return HeadMaps(score_map=squash(score), size_map=squash(size), offset_map=offset)
 
 
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:

@@ -17,8 +17,10 @@ from duotrack.models.hiera import StemBlock, WindowEmbed
 from duotrack.models.merged_head import MergedHead
 from duotrack.models.vit import PatchEmbed
 from duotrack.runtime.mapped import give_back, trim
-from duotrack.runtime.tile_stem import TilePool, TileWindowEmbed, embed_fits, pool_fits
-from duotrack.runtime.tiles import TileBlock, TileConv, TileLinear, TileMlp, attends, block_fits, fits, tile_attention
+from duotrack.runtime.tile_block_ops import attention as tile_attention
+from duotrack.runtime.tile_head import TileHead, head_fits
+from duotrack.runtime.tile_stem import TileWindowEmbed, embed_fits
+from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, TilePatches, attends, block_fits, fits
 
 _OPS = torch.ops.mkldnn
 _ROWS = 256
@@ -95,7 +97,7 @@ def pack(net: nn.Module) -> nn.Module:
 
 def _pack(part: nn.Module) -> None:
     if isinstance(part, PatchEmbed):
-        part.proj = TileConv(part.proj) if fits(part.proj) else part.proj  # type: ignore[assignment]
+        part.proj = TilePatches(part.proj) if fits(part.proj) else part.proj  # type: ignore[assignment]
     elif isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
         part.dot_product = tile_attention
     for name in [name for name, _ in part.named_children()]:  # names only: a list of parts would keep them alive
@@ -111,10 +113,10 @@ def _pack_child(part: nn.Module, name: str) -> None:
         block = TileBlock(child)
         setattr(part, name, block)
         _pack(block)
-    elif isinstance(child, StemBlock) and pool_fits(child):
-        setattr(part, name, TilePool(child))
     elif isinstance(child, WindowEmbed) and embed_fits(child):
         setattr(part, name, TileWindowEmbed(child))
+    elif isinstance(child, MergedHead) and head_fits(child):
+        setattr(part, name, TileHead(child))
     elif isinstance(child, Mlp):
         setattr(part, name, _mlp(child))
     elif not isinstance(child, (nn.Linear, nn.Conv2d)):
@@ -139,6 +141,6 @@ def _pack_within(part: nn.Module) -> None:
         if isinstance(child, nn.Linear):
             setattr(part, name, TileLinear(child) if fits(child) else PackedLinear(child))
         elif isinstance(child, nn.Conv2d):
-            setattr(part, name, TileConv(child) if fits(child) else PackedConv(child))
+            setattr(part, name, PackedConv(child))
         elif isinstance(child, (nn.ModuleDict, nn.ModuleList)):
             _pack_within(child)

@@ -3,6 +3,9 @@
 import ctypes
 import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -18,34 +21,69 @@ _FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-mprefer-vector-width=512"),
     *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma", "-mamx-tile", "-mamx-bf16", "-mprfchw"),
 )
-_POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
-_NORM = (_POINTER, _POINTER, ctypes.c_float)
+_POINTER, _INT, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
+
+
+class Conv(ctypes.Structure):
+    """As in `kernels/calls.h`."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("weights", "bias")),
+        *((name, _INT) for name in ("groups", "inputs", "outputs", "side", "relu")),
+    )
+
+
+class Block(ctypes.Structure):
+    """As in `kernels/calls.h`."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("scale", "shift", "qkv", "qkv_bias", "shortcut", "shortcut_bias")),
+        *((name, _POINTER) for name in ("proj", "proj_bias", "mlp_scale", "mlp_shift")),
+        *((name, _POINTER) for name in ("first", "first_bias", "second", "second_bias")),
+        *((name, _FLOAT) for name in ("epsilon", "mlp_epsilon")),
+        *((name, _INT) for name in ("channels", "outputs", "heads", "hidden")),
+    )
+
+
 _ARGUMENTS = {
-    "tiles_product": (
-        *(_POINTER, _LONG, _INT, _INT, _INT, _INT, _INT),
-        *(_POINTER, _POINTER, _INT, _INT, _POINTER, _LONG, _INT),
-    ),
+    "tiles_convs": (_POINTER, _INT, _INT, _INT, ctypes.POINTER(Conv), _INT, _INT, _POINTER, _INT),
     "tiles_window_patches": (
         *(_POINTER, _INT, _INT, _INT, _INT, _INT, _INT),
         *(_POINTER, _POINTER, _INT, _POINTER, _INT, _POINTER, _INT),
     ),
     "tiles_mlp": (
-        *(_POINTER, _INT, _INT, *_NORM, _POINTER, _POINTER, _INT),
+        *(_POINTER, _INT, _INT, _POINTER, _POINTER, _FLOAT, _POINTER, _POINTER, _INT),
         *(_POINTER, _POINTER, _INT, _INT, _POINTER, _INT),
     ),
-    "tiles_self_attention": (
-        *(_POINTER, _INT, _INT, _INT, *_NORM),
-        *(_POINTER, _POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _INT, _POINTER, _POINTER, _POINTER, _INT),
+    "tiles_attend": (
+        *(_POINTER, _INT, _INT, ctypes.POINTER(Block), _INT, _INT, _INT),
+        *(_POINTER, _POINTER, _POINTER, _INT),
     ),
-    "tiles_pooled_attention": (
-        *(_POINTER, _INT, _INT, _INT, *_NORM),
-        *(_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _POINTER, _INT),
-    ),
+    "tiles_blocks": (_POINTER, _INT, _INT, ctypes.POINTER(Block), _INT, _INT, _INT, _POINTER, _INT),
     "tiles_attention": (
         *(_POINTER, _POINTER, _POINTER, _POINTER, ctypes.POINTER(_LONG)),
         *(_INT, _INT, _INT, _INT, _INT, _INT, _INT),
     ),
 }
+_TALLY: ContextVar[list[int] | None] = ContextVar("_TALLY", default=None)
+
+
+@contextmanager
+def tallied() -> Iterator[list[int]]:
+    """The operations of each kernel that this thread runs meanwhile: torch does not see them."""
+    tally: list[int] = []
+    before = _TALLY.set(tally)
+    try:
+        yield tally
+    finally:
+        _TALLY.reset(before)
+
+
+def tally(operations: Callable[[], int]) -> None:
+    """Note what a kernel does, if anybody counts."""
+    running = _TALLY.get()
+    if running is not None:
+        running.append(operations())
 
 
 def ready() -> bool:

@@ -4,16 +4,18 @@ float32 is multiplied as sums of three bfloat16 products (`kernels/tiles.h`): nu
 at most, torch's own by 1e-6; attention whose scores go into the hundreds by 1e-4; infinities become NaN. No gradients.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-import duotrack.runtime.tile_attention_ops  # noqa: F401  (it makes operations)
 from duotrack.models.attention import Block, Mlp
 from duotrack.models.hiera import StemBlock
+from duotrack.runtime import tile_block_ops, tile_ops
+from duotrack.runtime.tile_block_ops import PackedBlock
 from duotrack.runtime.tile_library import ready
-from duotrack.runtime.tile_ops import BLOCK, pack_weights
+from duotrack.runtime.tile_ops import BLOCK, TYPES, Conv, Layer, Norm, pack_layer
 
-TYPES = (torch.float32, torch.bfloat16)
 _REPLACED = ("norm1", "attn", "norm2", "mlp")
 
 
@@ -22,40 +24,30 @@ class TileLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        # not buffers: the layout is this processor's, it is not to be written anywhere
-        self._weights, self._bias = packed(linear)
+        self._layer = Conv(_packed(linear))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., inputs) of the layer's type -> (..., outputs)."""
-        rows = tokens.reshape(1, 1, -1, tokens.shape[-1])
-        made: Tensor = torch.ops.duotrack.tile_product(rows, self._weights, self._bias, 1)
-        return made.view(*tokens.shape[:-1], self._bias.shape[0])
+        made = tile_ops.convs(tokens.reshape(1, 1, -1, tokens.shape[-1]), (self._layer,))
+        return made.view(*tokens.shape[:-1], made.shape[-1])
 
 
-class TileConv(nn.Module):
-    """A convolution that `fits`; channels lie last in the memory of what it gives."""
+class TilePatches(nn.Module):
+    """A convolution that embeds patches and `fits`; channels lie last in the memory of what it gives."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        weight = conv.weight.detach()
-        self._patch = _patch(conv)
-        by_place = weight.flatten(1) if self._patch else weight.permute(0, 2, 3, 1)
-        self._weights = pack_weights(by_place.reshape(conv.groups, weight.shape[0] // conv.groups, -1))
-        self._bias = float_bias(conv)
-        self._side = 1 if self._patch else conv.kernel_size[0]
+        self._side = conv.kernel_size[0]
+        self._layer = Conv(pack_layer(conv.weight.detach().flatten(1)[None], conv.bias))
 
     def forward(self, cells: Tensor) -> Tensor:
-        """(B, inputs, h, w) of the convolution's type -> (B, outputs, h', w')."""
-        if self._patch:
-            b, c, h, w = cells.shape
-            high, wide = h // self._patch, w // self._patch
-            whole = cells[:, :, : high * self._patch, : wide * self._patch]
-            split = whole.reshape(b, c, high, self._patch, wide, self._patch)
-            places = split.permute(0, 2, 4, 1, 3, 5).reshape(b, high, wide, c * self._patch**2)
-        else:
-            places = cells.permute(0, 2, 3, 1)
-        made: Tensor = torch.ops.duotrack.tile_product(places, self._weights, self._bias, self._side)
-        return made.permute(0, 3, 1, 2)
+        """(B, inputs, h, w) of the convolution's type -> (B, outputs, h / side, w / side)."""
+        side = self._side
+        b, c, h, w = cells.shape
+        high, wide = h // side, w // side
+        split = cells[:, :, : high * side, : wide * side].reshape(b, c, high, side, wide, side)
+        places = split.permute(0, 2, 4, 1, 3, 5).reshape(b, high, wide, c * side**2)
+        return tile_ops.convs(places, (self._layer,)).permute(0, 3, 1, 2)
 
 
 class TileMlp(nn.Module):
@@ -63,28 +55,36 @@ class TileMlp(nn.Module):
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
-        self._layers = (*packed(mlp.fc1), *packed(mlp.fc2))
+        self._layers = (_packed(mlp.fc1), _packed(mlp.fc2))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., C) of the layers' type -> (..., C')."""
-        made: Tensor = torch.ops.duotrack.tile_mlp(tokens, *self._layers)
-        return made
+        return tile_ops.mlp(tokens, *self._layers)
 
 
 class TileBlock(nn.Module):
-    """A transformer block whose layers and heads all fit (`block_fits`): two calls instead of a dozen.
+    """A transformer block whose layers and heads all fit (`block_fits`): one call instead of a dozen.
 
     What else hangs on the block, such as a prompter, it takes over.
     """
 
     def __init__(self, block: Block | StemBlock) -> None:
         super().__init__()
+        shortcut = block.proj if isinstance(block, StemBlock) else None
         for name, child in block.named_children():
-            if name not in _REPLACED:
+            if name not in _REPLACED and child is not shortcut:
                 self.add_module(name, child)
-        qkv, proj, self._heads = attention_of(block)
-        self._attention = (*norm_of(block.norm1), *packed(qkv), *packed(proj))
-        self._mlp = (*packed(block.mlp.fc1), *packed(block.mlp.fc2), *norm_of(block.norm2))
+        qkv, proj, heads = _attention_of(block)
+        self.packed = PackedBlock(
+            norm=_norm(block.norm1),
+            qkv=_packed(qkv),
+            proj=_packed(proj),
+            heads=heads,
+            mlp_norm=_norm(block.norm2),
+            first=_packed(block.mlp.fc1),
+            second=_packed(block.mlp.fc2),
+            shortcut=None if shortcut is None else _packed(shortcut),
+        )
 
     def attend(self, tokens: Tensor, *, query: int | None = None, skip: int = 0) -> tuple[Tensor, Tensor | None]:
         """As `Block.attend`.
@@ -94,34 +94,35 @@ class TileBlock(nn.Module):
         """
         if query is not None and (query < 0 or skip):
             raise ValueError(f"the query is a token's index and goes with no skip, got {query} and {skip}")
-        look = -1 if query is None else query
-        made, row = torch.ops.duotrack.tile_self_attention(tokens, *self._attention, self._heads, skip, look)
+        made, row = tile_block_ops.attend(tokens, self.packed, skip=skip, look=-1 if query is None else query)
         return made, None if query is None else row
 
     def feed(self, tokens: Tensor) -> Tensor:
         """As `Block.feed`."""
-        made: Tensor = torch.ops.duotrack.tile_mlp(tokens, *self._mlp)
-        return made
+        return tile_block_ops.feed(tokens, self.packed)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """As `Block.forward`."""
-        return self.feed(self.attend(tokens)[0])
+        """As `Block.forward`, or `StemBlock.forward`."""
+        return tile_block_ops.through(tokens, (self.packed,))
+
+    def through(self, tokens: Tensor, after: Sequence[nn.Module], *, skip: int = 0) -> Tensor | None:
+        """`duotrack.models.attention.through` this block and those after it; None where they do not all fit."""
+        packed = [self.packed, *(block.packed for block in after if isinstance(block, TileBlock))]
+        return None if len(packed) <= len(after) else tile_block_ops.through(tokens, packed, skip=skip)
 
 
 def block_fits(block: Block | StemBlock) -> bool:
-    """Whether the units are here and can take the whole block, which does not pool or change its channels."""
-    if isinstance(block, StemBlock) and (block.pool or block.proj is not None):
-        return False
-    return all_fit(block)
+    """Whether the units are here and can take the whole block; one that pools has to change its channels."""
+    qkv, proj, heads = _attention_of(block)
+    layers = [qkv, proj, block.mlp.fc1, block.mlp.fc2]
+    if isinstance(block, StemBlock):
+        if block.pool != (block.proj is not None):
+            return False
+        layers += [] if block.proj is None else [block.proj]
+    return attends(proj.in_features // heads, qkv.weight.dtype) and all(fits(layer) for layer in layers)
 
 
-def all_fit(block: Block | StemBlock) -> bool:
-    qkv, proj, heads = attention_of(block)
-    width = proj.in_features // heads
-    return attends(width, qkv.weight.dtype) and all(fits(each) for each in (qkv, proj, block.mlp.fc1, block.mlp.fc2))
-
-
-def attention_of(block: Block | StemBlock) -> tuple[nn.Linear, nn.Linear, int]:
+def _attention_of(block: Block | StemBlock) -> tuple[nn.Linear, nn.Linear, int]:
     if isinstance(block, Block):
         return block.attn.qkv, block.attn.proj, block.attn.heads
     qkv, proj = block.attn["qkv"], block.attn["proj"]
@@ -130,28 +131,17 @@ def attention_of(block: Block | StemBlock) -> tuple[nn.Linear, nn.Linear, int]:
     return qkv, proj, block.heads
 
 
-def tile_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Scaled dot-product attention of (B, heads, N, D) tensors of a width and type for which `attends` says yes."""
-    made: Tensor = torch.ops.duotrack.tile_attention(query, key, value)
-    return made
-
-
 def attends(width: int, dtype: torch.dtype) -> bool:
     """Whether the units are here and can take heads of that width."""
     return dtype in TYPES and width % BLOCK == 0 and ready()
 
 
 def fits(layer: nn.Linear | nn.Conv2d) -> bool:
-    """Whether the units are here and can take the layer: channels in whole blocks, a grid that stays, or patches."""
+    """Whether the units are here and can take the layer: channels in whole blocks; a convolution embeds patches."""
     if isinstance(layer, nn.Linear):
         sizes = (layer.in_features, layer.out_features)
     else:
-        side = layer.kernel_size[0]
-        keeps = (layer.kernel_size, layer.padding, layer.stride, layer.dilation)
-        if not _patch(layer) and (side % 2 == 0 or keeps != ((side, side), (side // 2, side // 2), (1, 1), (1, 1))):
-            return False
-        inputs = layer.in_channels * (side**2 if _patch(layer) else 1)
-        sizes = (inputs // layer.groups, layer.out_channels // layer.groups)
+        sizes = (layer.in_channels * _patch(layer) ** 2, layer.out_channels)
     return layer.weight.dtype in TYPES and all(size and size % BLOCK == 0 for size in sizes) and ready()
 
 
@@ -162,15 +152,9 @@ def _patch(conv: nn.Conv2d) -> int:
     return side if embeds and (conv.padding, conv.dilation, conv.groups) == ((0, 0), (1, 1), 1) else 0
 
 
-def packed(linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    return pack_weights(linear.weight.detach()[None]), float_bias(linear)
+def _packed(linear: nn.Linear) -> Layer:
+    return pack_layer(linear.weight.detach()[None], linear.bias)
 
 
-def norm_of(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
-    return norm.weight.detach().float().contiguous(), norm.bias.detach().float().contiguous(), norm.eps
-
-
-def float_bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
-    if layer.bias is None:
-        return layer.weight.new_zeros(layer.weight.shape[0], dtype=torch.float32)
-    return layer.bias.detach().float().contiguous()
+def _norm(norm: nn.LayerNorm) -> Norm:
+    return Norm(norm.weight.detach().float().contiguous(), norm.bias.detach().float().contiguous(), norm.eps)

@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "calls.h"
 #include "head.h"
 
 namespace {
@@ -78,13 +79,9 @@ void attend(const Tokens& q, const Tokens& k, const Tokens& v, const Tokens& to,
 
 }  // namespace
 
-extern "C" {
-
 // Whether this process may use the units: Linux wants to be asked (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
 int tiles_ready() { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 
-// Whether it was done; otherwise there is no memory for it. Strides are of samples, heads and tokens, for each of the
-// four.
 int tiles_attention(const char* query, const char* key, const char* value, char* to, const long* strides, int samples,
                     int heads, int queries, int keys, int width, int wide, int threads) {
   const auto tokens = [&](const char* start, int i, int count) {
@@ -106,5 +103,4 @@ int tiles_attention(const char* query, const char* key, const char* value, char*
     _tile_release();
   }
   return 1;
-}
 }

@@ -1,5 +1,6 @@
 // The MLP of a block: two linear layers with a GELU between them. What is between them never leaves a core's cache.
 
+#include "calls.h"
 #include "layers.h"
 
 namespace {
@@ -143,12 +144,9 @@ bool mlp(const Source& from, const Norm& norm, const Layer& first, const Layer& 
 
 }  // namespace
 
-// (rows, channels) -> (rows, outputs); whether it was done, otherwise there is no memory for it. With a norm's numbers
-// it is a block's half: rows are normalised, and what comes of them is added to them.
-extern "C" int tiles_mlp(const char* from, int rows, int channels, const float* norm_scale, const float* norm_shift,
-                         float norm_epsilon, const uint16_t* first_weights, const float* first_bias, int hidden,
-                         const uint16_t* second_weights, const float* second_bias, int outputs, int wide, char* to,
-                         int threads) {
+int tiles_mlp(const char* from, int rows, int channels, const float* norm_scale, const float* norm_shift,
+              float norm_epsilon, const uint16_t* first_weights, const float* first_bias, int hidden,
+              const uint16_t* second_weights, const float* second_bias, int outputs, int wide, char* to, int threads) {
   const Source source{from, channels, rows, channels, 1, rows, 1};
   const Norm norm{norm_scale, norm_shift, norm_epsilon};
   const Layer first{first_weights, first_bias, hidden / 32}, second{second_weights, second_bias, outputs / 32};

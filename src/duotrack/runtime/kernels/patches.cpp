@@ -1,5 +1,6 @@
 // Overlapping patches of pictures times weights, with positions added: the first tokens of a stem, by windows of 8 x 8.
 
+#include "calls.h"
 #include "product.h"
 
 namespace {
@@ -92,11 +93,9 @@ bool embed(const Patches& from, int pictures, const Layer& layer, const char* po
 
 }  // namespace
 
-// (pictures, channels, height, width) -> (pictures, windows, 64, outputs), `positions` (windows, 64, outputs) added;
-// whether it was done, otherwise there is no memory for it.
-extern "C" int tiles_window_patches(const char* from, int pictures, int channels, int height, int width, int side,
-                                    int stride, const uint16_t* weights, const float* bias, int outputs,
-                                    const char* positions, int wide, char* to, int threads) {
+int tiles_window_patches(const char* from, int pictures, int channels, int height, int width, int side, int stride,
+                         const uint16_t* weights, const float* bias, int outputs, const char* positions, int wide,
+                         char* to, int threads) {
   const Patches patches{from, channels, height, width, side, stride};
   const Layer layer{weights, bias, outputs / 32};
   return (wide ? embed<true> : embed<false>)(patches, pictures, layer, positions, to, threads);

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "calls.h"
 #include "head.h"
 #include "product.h"
 
@@ -121,18 +122,13 @@ bool attend(const char* from, int windows, int channels, const Pooling& block, c
 
 }  // namespace
 
-// (windows, tokens, channels) -> (windows, tokens / 4, outputs), tokens in whole tiles; whether it was done, otherwise
-// there is no memory for it.
-extern "C" int tiles_pooled_attention(const char* from, int windows, int tokens, int channels, const float* norm_scale,
-                                      const float* norm_shift, float norm_epsilon, const uint16_t* qkv_weights,
-                                      const float* qkv_bias, const uint16_t* shortcut_weights,
-                                      const float* shortcut_bias, const uint16_t* proj_weights, const float* proj_bias,
-                                      int outputs, int heads, int wide, char* to, int threads) {
-  const Pooling block{{norm_scale, norm_shift, norm_epsilon},
-                      {qkv_weights, qkv_bias, outputs / 32 * 3},
-                      {shortcut_weights, shortcut_bias, outputs / 32},
-                      {proj_weights, proj_bias, outputs / 32},
-                      tokens,
-                      heads};
-  return (wide ? attend<true> : attend<false>)(from, windows, channels, block, to, threads);
+int tiles_pool(const char* from, int samples, int tokens, const Block* block, int wide, char* to, int threads) {
+  const int panels = block->outputs / 32;
+  const Pooling pooling{{block->scale, block->shift, block->epsilon},
+                        {block->qkv, block->qkv_bias, panels * 3},
+                        {block->shortcut, block->shortcut_bias, panels},
+                        {block->proj, block->proj_bias, panels},
+                        tokens,
+                        block->heads};
+  return (wide ? attend<true> : attend<false>)(from, samples, block->channels, pooling, to, threads);
 }

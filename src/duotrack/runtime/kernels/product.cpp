@@ -2,20 +2,48 @@
 
 #include "product.h"
 
+#include "calls.h"
+
 namespace {
 
 thread_local Workspace workspace;
 
 template <bool FP32>
-bool all_products(const Source& from, const uint16_t* weights, int outputs, const Target& to, int threads) {
-  const size_t each = whole_pages(products_memory<FP32>(from, outputs));
-  char* memory = workspace.get(each * threads);
+bool convs(const char* from, int pictures, int height, int width, const Conv* each, int count, char* to, int threads) {
+  constexpr long SIZE = FP32 ? 4 : 2;
+  const int rows = pictures * height * width;
+  const auto source = [&](const char* start, const Conv& conv, int group) {
+    const int inputs = conv.inputs / conv.groups;
+    return Source{start + group * inputs * SIZE, conv.inputs, rows, inputs, height, width, conv.side};
+  };
+  size_t own = 0, between = 0;  // bytes
+  for (int i = 0; i < count; i++) {
+    const int outputs = each[i].outputs / each[i].groups;
+    own = std::max(own, whole_pages(products_memory<FP32>(source(from, each[i], 0), outputs)));
+    if (i + 1 < count) between = std::max(between, whole_pages(static_cast<size_t>(rows) * each[i].outputs * SIZE));
+  }
+  char* memory = workspace.get(own * threads + 2 * between);
   if (!memory) return false;
+  char* passed = memory + own * threads;
 #pragma omp parallel num_threads(threads)
   {
     const int me = omp_get_thread_num();
     _tile_loadconfig(&CONFIG);
-    products<FP32>(from, weights, outputs, to, omp_get_num_threads(), me, memory + me * each);
+    const char* given = from;
+    for (int i = 0; i < count; i++) {
+      const Conv& conv = each[i];
+      char* made = i + 1 == count ? to : passed + i % 2 * between;
+      const int outputs = conv.outputs / conv.groups;
+      const size_t weights = static_cast<size_t>(outputs) * conv.inputs / conv.groups * conv.side * conv.side;
+      for (int group = 0; group < conv.groups; group++) {
+        Target target{made + group * outputs * SIZE, conv.outputs, conv.bias + group * outputs};
+        target.relu = conv.relu;
+        products<FP32>(source(given, conv, group), conv.weights + group * weights * (FP32 ? 2 : 1), outputs, target,
+                       omp_get_num_threads(), me, memory + me * own);
+      }
+      given = made;
+#pragma omp barrier
+    }
     _tile_release();
   }
   return true;
@@ -23,11 +51,7 @@ bool all_products(const Source& from, const uint16_t* weights, int outputs, cons
 
 }  // namespace
 
-// Whether it was done; otherwise there is no memory for it. `wide`: float32 rather than bfloat16, on both sides.
-extern "C" int tiles_product(const char* from, long from_stride, int rows, int channels, int height, int width,
-                             int side, const uint16_t* weights, const float* bias, int outputs, int wide, char* to,
-                             long to_stride, int threads) {
-  const Source source{from, from_stride, rows, channels, height, width, side};
-  const Target target{to, to_stride, bias};
-  return (wide ? all_products<true> : all_products<false>)(source, weights, outputs, target, threads);
+int tiles_convs(const char* from, int pictures, int height, int width, const Conv* each, int count, int wide, char* to,
+                int threads) {
+  return (wide ? convs<true> : convs<false>)(from, pictures, height, width, each, count, to, threads);
 }

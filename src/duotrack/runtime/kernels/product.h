@@ -15,6 +15,7 @@ struct Target {
   long stride;
   const float* bias;
   const char* onto = nullptr;  // what is added, if anything: numbers that lie as those at `start`
+  bool relu = false;
 };
 
 template <bool FP32>
@@ -25,6 +26,10 @@ void write(const float* sums, const Target& to, int row, int rows, int output) {
     __m512 u = _mm512_add_ps(_mm512_load_ps(sums + r * 32), left);
     __m512 v = _mm512_add_ps(_mm512_load_ps(sums + r * 32 + 16), right);
     if (to.onto) add<FP32>(to.onto + at, u, v);
+    if (to.relu) {
+      u = _mm512_max_ps(_mm512_setzero_ps(), u);  // NaN stays
+      v = _mm512_max_ps(_mm512_setzero_ps(), v);
+    }
     put<FP32>(to.start + at, u, v);
   }
 }

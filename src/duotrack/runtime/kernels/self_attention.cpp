@@ -1,5 +1,6 @@
 // The first half of a block: tokens are normalised, attend to one another, and get what they saw added.
 
+#include "calls.h"
 #include "head.h"
 #include "product.h"
 
@@ -83,20 +84,15 @@ bool attend(const char* from, int channels, const Half& half, const char* onto, 
 
 }  // namespace
 
-// (samples, tokens, channels) -> (samples, tokens - skip, channels), added to as many of `onto`; whether it was done,
-// otherwise there is no memory for it. `looks`, if not null, gets how token `look` weighs all: (samples, heads, tokens)
-// of float32.
-extern "C" int tiles_self_attention(const char* from, int samples, int tokens, int channels, const float* norm_scale,
-                                    const float* norm_shift, float norm_epsilon, const uint16_t* qkv_weights,
-                                    const float* qkv_bias, const uint16_t* proj_weights, const float* proj_bias,
-                                    int heads, int skip, int look, int wide, const char* onto, char* to, float* looks,
-                                    int threads) {
-  const Half half{{norm_scale, norm_shift, norm_epsilon},
-                  {qkv_weights, qkv_bias, channels / 32 * 3},
-                  {proj_weights, proj_bias, channels / 32},
+int tiles_attend(const char* from, int samples, int tokens, const Block* block, int skip, int look, int wide,
+                 const char* onto, char* to, float* looks, int threads) {
+  const int channels = block->channels;
+  const Half half{{block->scale, block->shift, block->epsilon},
+                  {block->qkv, block->qkv_bias, channels / 32 * 3},
+                  {block->proj, block->proj_bias, channels / 32},
                   samples,
                   tokens,
-                  heads,
+                  block->heads,
                   skip,
                   look};
   return (wide ? attend<true> : attend<false>)(from, channels, half, onto, to, looks, threads);

@@ -1,0 +1,69 @@
+// What `duotrack.runtime.tile_library` calls, and what it hands in. Each says whether it was done; otherwise there is
+// no memory for it. `wide`: float32 rather than bfloat16, on all sides.
+
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+// A linear layer or a convolution that keeps its grid, whose inputs are the side x side places around; `relu` after it.
+struct Conv {
+  const uint16_t* weights;
+  const float* bias;
+  int groups, inputs, outputs, side, relu;
+};
+
+// A transformer block. With a shortcut it pools: it keeps one of four tokens, and `outputs` are not its `channels`.
+struct Block {
+  const float *scale, *shift;
+  const uint16_t* qkv;
+  const float* qkv_bias;
+  const uint16_t* shortcut;
+  const float* shortcut_bias;
+  const uint16_t* proj;
+  const float* proj_bias;
+  const float *mlp_scale, *mlp_shift;
+  const uint16_t* first;
+  const float* first_bias;
+  const uint16_t* second;
+  const float* second_bias;
+  float epsilon, mlp_epsilon;
+  int channels, outputs, heads, hidden;
+};
+
+// Whether this process may use the units.
+int tiles_ready();
+
+// (pictures, height, width, inputs) -> (pictures, height, width, outputs), one after the other.
+int tiles_convs(const char* from, int pictures, int height, int width, const Conv* convs, int count, int wide, char* to,
+                int threads);
+
+// (pictures, channels, height, width) -> (pictures, windows, 64, outputs), `positions` (windows, 64, outputs) added.
+int tiles_window_patches(const char* from, int pictures, int channels, int height, int width, int side, int stride,
+                         const uint16_t* weights, const float* bias, int outputs, const char* positions, int wide,
+                         char* to, int threads);
+
+// (rows, channels) -> (rows, outputs). With a norm's numbers it is a block's half: rows are normalised, and what comes
+// of them is added to them; then `to` may be `from`.
+int tiles_mlp(const char* from, int rows, int channels, const float* norm_scale, const float* norm_shift,
+              float norm_epsilon, const uint16_t* first_weights, const float* first_bias, int hidden,
+              const uint16_t* second_weights, const float* second_bias, int outputs, int wide, char* to, int threads);
+
+// The first half of a block that does not pool: (samples, tokens, channels) -> (samples, tokens - skip, channels),
+// added to as many of `onto`. `looks`, if not null, gets how token `look` weighs all: (samples, heads, tokens) of
+// float32.
+int tiles_attend(const char* from, int samples, int tokens, const Block* block, int skip, int look, int wide,
+                 const char* onto, char* to, float* looks, int threads);
+
+// The first half of a block that pools: (samples, tokens, channels) -> (samples, tokens / 4, outputs).
+int tiles_pool(const char* from, int samples, int tokens, const Block* block, int wide, char* to, int threads);
+
+// (samples, tokens, channels) through whole blocks; of the last, which does not pool then, tokens from `skip` on.
+int tiles_blocks(const char* from, int samples, int tokens, const Block* blocks, int count, int skip, int wide,
+                 char* to, int threads);
+
+// The four are (samples, heads, queries or keys, width); strides are of samples, heads and tokens, for each of them.
+int tiles_attention(const char* query, const char* key, const char* value, char* to, const long* strides, int samples,
+                    int heads, int queries, int keys, int width, int wide, int threads);
+}
