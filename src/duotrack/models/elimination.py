@@ -6,6 +6,7 @@ about order and the final scatter restores places, so this changes results by no
 """
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def elimination_score(rows: list[Tensor]) -> Tensor:
     Returns:
         (B, S): the maximum over modalities, then the mean over heads.
     """
-    return torch.stack(rows).amax(dim=0).mean(dim=1)
+    return reduce(torch.maximum, rows).mean(dim=1)
 
 
 def keep_best(score: Tensor, ratio: float, *, by_score: bool = False) -> Tensor | None:
@@ -47,16 +48,24 @@ def keep_best(score: Tensor, ratio: float, *, by_score: bool = False) -> Tensor 
 
 def take_search(tokens: Tensor, template: int, kept: Tensor) -> Tensor:
     """Keep all `template` tokens and the chosen search tokens: (B, T + S, C), (B, k) -> (B, T + k, C)."""
-    search = tokens[:, template:].gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
-    return torch.cat([tokens[:, :template], search], dim=1)
+    b, n, c = tokens.shape
+    ahead = torch.arange(template, device=kept.device).expand(b, -1)
+    # whole rows at a time: `gather` looks up each number
+    return tokens.reshape(-1, c).index_select(0, _rows(torch.cat([ahead, kept + template], dim=1), n)).view(b, -1, c)
 
 
 def restore_search(tokens: Tensor, template: int, positions: Tensor, total: int) -> Tensor:
     """Put search tokens back at their original positions, zeros elsewhere: (B, T + k, C) -> (B, T + total, C)."""
     b, _, c = tokens.shape
-    full = tokens.new_zeros(b, total, c)
-    full = full.scatter(1, positions.unsqueeze(-1).expand(-1, -1, c), tokens[:, template:])
-    return torch.cat([tokens[:, :template], full], dim=1)
+    full = tokens.new_zeros(b * total, c)
+    full = full.index_copy(0, _rows(positions, total), tokens[:, template:].reshape(-1, c)).view(b, total, c)
+    return torch.cat([tokens[:, :template], full], dim=1) if template else full
+
+
+def _rows(places: Tensor, count: int) -> Tensor:
+    """Of (B, n) places among `count` each the rows in all of them, one sample after the other: (B * n)."""
+    starts = count * torch.arange(places.shape[0], device=places.device)
+    return (places + starts.unsqueeze(1)).flatten()
 
 
 def removed_positions(kept: list[Tensor], total: int) -> list[Tensor]:
