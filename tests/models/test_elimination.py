@@ -10,6 +10,7 @@ from duotrack.models.elimination import (
     keep_best,
     removed_positions,
     restore_search,
+    stretches,
     take_search,
     template_centre,
 )
@@ -67,3 +68,16 @@ def test_restore_undoes_take(total: int, seed: int) -> None:
     torch.testing.assert_close(back[:, 4:], tokens[:, 4:] * mask.unsqueeze(-1))
     removed = removed_positions([kept], total)[0]
     assert sorted(removed[0].tolist() + kept[0].tolist()) == list(range(total))
+
+
+@given(blocks=st.integers(1, 14), stages=st.sets(st.integers(-2, 16)))
+def test_stretches_name_every_block_once_in_order(blocks: int, stages: set[int]) -> None:
+    named: list[int] = []
+    for run, stage in stretches(blocks, stages):
+        named += range(blocks)[run]
+        assert not set(range(blocks)[run]) & stages
+        if stage is not None:
+            assert stage in stages
+            named.append(stage)
+    assert named == list(range(blocks))
+    assert stretches(blocks, stages)[-1][1] is None

@@ -115,7 +115,10 @@ def through(tokens: Tensor, blocks: Iterable[nn.Module], *, skip: int = 0) -> Te
 
     Blocks that can be gone through together know how: their `through` may do it.
     """
-    first, *after = whole = list(blocks)
+    whole = list(blocks)
+    if not whole:
+        return tokens
+    first, *after = whole
     together = getattr(first, "through", None)
     made: Tensor | None = None if together is None else together(tokens, after, skip=skip)
     if made is not None:

@@ -17,6 +17,7 @@ from duotrack.models.elimination import (
     elimination_score,
     keep_best,
     restore_search,
+    stretches,
     take_search,
     template_centre,
 )
@@ -105,16 +106,15 @@ class DeployedCKD(nn.Module):
         first = self._branch(names[0])
         z, total, last = first.template_grid**2, first.search_grid**2, len(first.blocks) - 1
         centre = template_centre(first.template_grid)
-        stages = [] if self.elimination == "none" else [i for i in range(last + 1) if i in self.stages]
+        stages = () if self.elimination == "none" else self.stages
         # style statistics (`content_only`) are of all tokens, so then the template's stay to the end
         skip = 0 if self.content_only or last in stages else z
         lanes = self._lanes(inputs)
         kept: dict[str, Tensor] = {}
-        for begin, stage in zip((0, *(i + 1 for i in stages)), (*stages, None), strict=True):
+        for run, stage in stretches(last + 1, stages):
             for lane, tokens in lanes.items():
-                plain = list(self._branch(lane[0]).blocks)[begin:stage]
-                if plain:
-                    lanes[lane] = through(tokens, plain, skip=skip if stage is None else 0)
+                plain = list(self._branch(lane[0]).blocks)[run]
+                lanes[lane] = through(tokens, plain, skip=skip if stage is None else 0)
             if stage is None:
                 break
             rows: dict[str, Tensor] = {}

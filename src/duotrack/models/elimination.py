@@ -6,6 +6,7 @@ about order and the final scatter restores places, so this changes results by no
 """
 
 import math
+from collections.abc import Iterable
 from functools import reduce
 
 import torch
@@ -66,6 +67,16 @@ def _rows(places: Tensor, count: int) -> Tensor:
     """Of (B, n) places among `count` each the rows in all of them, one sample after the other: (B * n)."""
     starts = count * torch.arange(places.shape[0], device=places.device)
     return (places + starts.unsqueeze(1)).flatten()
+
+
+def stretches(blocks: int, stages: Iterable[int]) -> list[tuple[slice, int | None]]:
+    """Blocks that only pass tokens on, and the one that eliminates after them, None after the last ones."""
+    runs: list[tuple[slice, int | None]] = []
+    begin = 0
+    for stage in sorted({stage for stage in stages if 0 <= stage < blocks}):
+        runs.append((slice(begin, stage), stage))
+        begin = stage + 1
+    return [*runs, (slice(begin, None), None)]
 
 
 def removed_positions(kept: list[Tensor], total: int) -> list[Tensor]:

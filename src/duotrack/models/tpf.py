@@ -13,8 +13,15 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from duotrack.models.attention import Block
-from duotrack.models.elimination import elimination_score, keep_best, restore_search, take_search, template_centre
+from duotrack.models.attention import Block, through
+from duotrack.models.elimination import (
+    elimination_score,
+    keep_best,
+    restore_search,
+    stretches,
+    take_search,
+    template_centre,
+)
 from duotrack.models.head import CenterHead
 from duotrack.models.outputs import NetOutput
 from duotrack.models.pixel_fusion import PixelFusionAdapter
@@ -233,14 +240,18 @@ class TPF(nn.Module):
         centre = template_centre(self.backbone.template_grid)
         tokens = torch.cat([*known, self.backbone.embed_search(search)], dim=1)
         kept: list[Tensor] = []
-        for i, block in enumerate(self.backbone.blocks):
-            query = centre if self.elimination == "ce" and i in self.stages else None
-            tokens, row = block.attend(tokens, query=query)
-            chosen = None if row is None else keep_best(elimination_score([row[:, :, z:]]), self.keep_ratio)
+        blocks = list(self.backbone.blocks)
+        for run, stage in stretches(len(blocks), self.stages if self.elimination == "ce" else ()):
+            tokens = through(tokens, blocks[run])
+            if stage is None:
+                break
+            tokens, row = blocks[stage].attend(tokens, query=centre)
+            assert row is not None
+            chosen = keep_best(elimination_score([row[:, :, z:]]), self.keep_ratio)
             if chosen is not None:
                 kept.append(kept[-1].gather(1, chosen) if kept else chosen)
                 tokens = take_search(tokens, z, chosen)
-            tokens = block.feed(tokens)
+            tokens = blocks[stage].feed(tokens)
         tokens = self.backbone.norm(tokens)
         return (restore_search(tokens, z, kept[-1], total) if kept else tokens), kept
 
