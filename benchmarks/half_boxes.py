@@ -15,7 +15,6 @@ import json
 import tempfile
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -29,7 +28,6 @@ from numpy.typing import NDArray
 from duotrack import load_tracker
 from duotrack.cli.demo_clips import RECORDED
 from duotrack.files import write_text
-from duotrack.tracking.tracker import Tracker
 from duotrack.video import open_source
 
 Boxes = NDArray[np.float64]
@@ -58,16 +56,12 @@ def clip_boxes(backend: str, precision: str, *, frames: int, around: Boxes | Non
                 break
             if not found:
                 found.append(tracker.init(pair.rgb, pair.aux, first).box)
-                _search_around(tracker, first + moved)
+                tracker.move(first + moved)
                 continue
             if around is not None:
-                _search_around(tracker, around[pair.index - 1])
+                tracker.move(around[pair.index - 1])
             found.append(tracker.update(pair.rgb, pair.aux).box)
     return np.array(found)
-
-
-def _search_around(tracker: Tracker, box: NDArray[np.float64]) -> None:
-    tracker._target = replace(tracker._target, box=box)  # type: ignore[type-var]  # nobody else needs to move a target
 
 
 def golden_boxes(backend: str, precision: str, *, weights: Path) -> Boxes:

@@ -146,6 +146,20 @@ class Tracker:
         self._target = _Target(template, size, start, Memory(), past, there, Renewal(), Hunt(seen), start, bias)
         return TrackResult(start.copy(), 1.0, "tracking", there)
 
+    def move(self, box: ArrayLike) -> None:
+        """Search the next frame around another box, because somebody knows better; how the target looks stays.
+
+        Args:
+            box: x, y, w, h in pixels.
+
+        Raises:
+            InputError: called before `init`, or a box as `init` refuses it.
+        """
+        target = self._known("move(box)")
+        start = check_box(box, *target.size)
+        seen = start if target.bias is NONE else unbiased(start, target.bias, -1)
+        self._target = replace(target, box=start, reported=start, memory=Memory(), hunt=Hunt(seen))
+
     def update(self, rgb: Image | None, aux: Image | None) -> TrackResult:
         """Find the target in the next frame.
 
@@ -169,9 +183,7 @@ class Tracker:
         Raises:
             InputError: as `update`.
         """
-        if self._target is None:
-            raise InputError("update was called before init: call init(rgb, aux, box) with the first frame and its box")
-        target = self._target
+        target = self._known("update")
         rgb, aux = self._check(rgb, aux)
         size = frame_size(rgb, aux)
         if size is not None and size != target.size:
@@ -249,6 +261,13 @@ class Tracker:
             target, box=box, memory=memory, past=question.past, renewal=renewal, hunt=hunt, reported=reported
         )
         return TrackResult(reported.copy(), score, state, question.present)
+
+    def _known(self, wanted: str) -> _Target:
+        if self._target is None:
+            raise InputError(
+                f"{wanted} was called before init: call init(rgb, aux, box) with the first frame and its box"
+            )
+        return self._target
 
     def _bias(self, question: Question, images: Images, start: Box) -> Bias:
         """What the network sees otherwise in the first frame; nothing is learnt of a box at the border, or tiny."""
