@@ -42,7 +42,7 @@ def test_a_system_that_forbids_the_units_is_said(
     class Refused:
         tiles_ready = staticmethod(lambda: 0)
         tiles_convs = tiles_mlp = tiles_attend = tiles_blocks = tiles_attention = SimpleNamespace()
-        tiles_window_patches = SimpleNamespace()
+        tiles_window_patches = tiles_scan = SimpleNamespace()
 
     monkeypatch.setattr(tile_library, "_has_units", lambda: True)
     monkeypatch.setattr(tile_library, "load_library", lambda *_: Refused)

@@ -6,6 +6,8 @@ norm, widths and initial values here are our reading (docs/specs/tpf.md, section
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from torch.nn import functional as F
 
 from duotrack.models.scan import no_autocast, selective_scan
 
+Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""As `selective_scan` from `u` to `c`."""
 _STEP = (1e-3, 1e-1)
 _STEP_FLOOR = 1e-4
 
@@ -34,7 +38,7 @@ class Route(nn.Module):
         with torch.no_grad():
             self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus gives `step` back
 
-    def forward(self, u: Tensor, *, backend: str, chunk: int | None, recompute: bool) -> Tensor:
+    def forward(self, u: Tensor, scan: Scan) -> Tensor:
         """(B, L, dim) -> (B, L, dim)."""
         rough, b, c = self.x_proj(u).split(self._sizes, dim=-1)
         # steps and decay rates stay wide under autocast: an error in them grows along the sequence
@@ -42,8 +46,7 @@ class Route(nn.Module):
         with no_autocast(u.device):
             delta = F.softplus(_wide(raw) + _wide(self.dt_proj.bias))
             a = -torch.exp(_wide(self.A_log))
-        y = selective_scan(u, delta, a, b, c, backend=backend, chunk=chunk, recompute=recompute)
-        return y + self.D * u
+        return scan(u, delta, a, b, c) + self.D * u
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -83,7 +86,9 @@ class ViMBlock(nn.Module):
         self.halve = halve
         self.cross = scan == "cross"
         self.d_conv = d_conv
-        self._scan = {"backend": backend, "chunk": chunk, "recompute": recompute}
+        self.states = (inner, d_state)
+        self.chunked = backend == "chunk"
+        self.scan: Scan = partial(selective_scan, backend=backend, chunk=chunk, recompute=recompute)
         self.norm = nn.LayerNorm(dim)
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.out_proj = nn.Linear(inner, dim, bias=False)
@@ -107,7 +112,7 @@ class ViMBlock(nn.Module):
         for way, (conv, route) in enumerate(zip(self.convs, self.routes, strict=True)):
             ordered = x.flip(1) if way else x
             u = F.silu(conv(F.pad(ordered.mT, (self.d_conv - 1, 0))).mT.contiguous())
-            y = route(u, **self._scan)
+            y = route(u, self.scan)
             y = y.flip(1) if way else y
             total = y if total is None else total + y
         assert total is not None
@@ -122,7 +127,7 @@ class ViMBlock(nn.Module):
         total = torch.zeros_like(rows)
         for way, route in enumerate(self.routes):
             ordered = columns if way % 2 else rows
-            y = route((ordered.flip(1) if way > 1 else ordered).contiguous(), **self._scan)
+            y = route((ordered.flip(1) if way > 1 else ordered).contiguous(), self.scan)
             y = y.flip(1) if way > 1 else y
             if way % 2:
                 y = y.mT.reshape(b, inner, width, height).mT.flatten(2).mT

@@ -15,10 +15,12 @@ from duotrack.errors import InputError
 from duotrack.models.attention import Attention, Block, Mlp
 from duotrack.models.hiera import StemBlock, WindowEmbed
 from duotrack.models.merged_head import MergedHead
+from duotrack.models.ssm import ViMBlock
 from duotrack.models.vit import PatchEmbed
 from duotrack.runtime.mapped import give_back, trim
 from duotrack.runtime.tile_block_ops import attention as tile_attention
 from duotrack.runtime.tile_head import TileHead, head_fits
+from duotrack.runtime.tile_scan import scan_fits, tile_scan
 from duotrack.runtime.tile_stem import TileWindowEmbed, embed_fits
 from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, TilePatches, attends, block_fits, fits
 
@@ -100,6 +102,8 @@ def _pack(part: nn.Module) -> None:
         part.proj = TilePatches(part.proj) if fits(part.proj) else part.proj  # type: ignore[assignment]
     elif isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
         part.dot_product = tile_attention
+    elif isinstance(part, ViMBlock) and part.chunked and scan_fits(*part.states):
+        part.scan = tile_scan
     for name in [name for name, _ in part.named_children()]:  # names only: a list of parts would keep them alive
         _pack_child(part, name)
         trim()  # or the layers' own weights and laid out ones pile up side by side

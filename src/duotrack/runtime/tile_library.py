@@ -60,6 +60,7 @@ _ARGUMENTS = {
         *(_POINTER, _POINTER, _POINTER, _INT),
     ),
     "tiles_blocks": (_POINTER, _INT, _INT, ctypes.POINTER(Block), _INT, _INT, _INT, _POINTER, _INT),
+    "tiles_scan": (_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _INT, _POINTER, _INT),
     "tiles_attention": (
         *(_POINTER, _POINTER, _POINTER, _POINTER, ctypes.POINTER(_LONG)),
         *(_INT, _INT, _INT, _INT, _INT, _INT, _INT),

@@ -63,6 +63,11 @@ int tiles_pool(const char* from, int samples, int tokens, const Block* block, in
 int tiles_blocks(const char* from, int samples, int tokens, const Block* blocks, int count, int skip, int wide,
                  char* to, int threads);
 
+// u, delta and the result (samples, length, channels), a (states, channels), b and c (samples, length, states), all of
+// float32; channels in multiples of 16, states up to 64.
+int tiles_scan(const float* u, const float* delta, const float* a, const float* b, const float* c, int samples,
+               int length, int channels, int states, float* to, int threads);
+
 // The four are (samples, heads, queries or keys, width); strides are of samples, heads and tokens, for each of them.
 int tiles_attention(const char* query, const char* key, const char* value, char* to, const long* strides, int samples,
                     int heads, int queries, int keys, int width, int wide, int threads);
