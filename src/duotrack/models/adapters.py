@@ -35,13 +35,13 @@ class FrequencyMixer(nn.Module):
 
     def forward(self, tokens: Tensor, sides: tuple[int, ...]) -> Tensor:
         """(B, N, C) -> (B, N, C); sides are even."""
-        return over_grids(self._mix, self.D_fc1(tokens), sides)
+        return pointwise(self.proj, over_grids(self._mix, self.D_fc1(tokens), sides))
 
     def _mix(self, cells: Tensor) -> Tensor:
         high = self.high_mixer(cells[:, : self.high])
         low = F.interpolate(F.avg_pool2d(cells[:, self.high :], 2), scale_factor=2.0, mode="nearest")
         both = torch.cat([high, low], dim=1)
-        return self.proj(both + self.conv_fuse(both))
+        return both + self.conv_fuse(both)
 
 
 class HighFrequency(nn.Module):
@@ -87,7 +87,8 @@ class SharedAttention(nn.Module):
             crossed: as released, a stream gets its own attention and the other's projection; otherwise, as the paper
                 writes it, the other's attention and its own projection (docs/specs/patrack.md, section 1.4).
         """
-        return over_grids(lambda cells: self.up(self.obj_fuse(self.down(cells), crossed=crossed)), tokens, sides)
+        mixed = over_grids(lambda cells: self.obj_fuse(cells, crossed=crossed), pointwise(self.down, tokens), sides)
+        return pointwise(self.up, mixed)
 
 
 class Entangle(nn.Module):
@@ -136,6 +137,11 @@ class HeadAdapter(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C); no activation, no residual."""
         return self.adapter_up(self.dropout(self.adapter_mid(self.adapter_down(tokens))))
+
+
+def pointwise(conv: nn.Conv2d, tokens: Tensor) -> Tensor:
+    """A 1x1 convolution of tokens (B, N, C) where they are: as maps they would be turned, all channels of them."""
+    return F.linear(tokens, conv.weight.flatten(1), conv.bias)
 
 
 def over_grids(function: Callable[[Tensor], Tensor], tokens: Tensor, sides: tuple[int, ...]) -> Tensor:
