@@ -83,6 +83,26 @@ def test_init_again_starts_anew():
     np.testing.assert_allclose(result.box, [10, 10, 30, 30])
 
 
+def test_a_moved_target_is_looked_for_around_the_new_box_and_not_lost_any_more():
+    net = ScriptedNet(scores=[0.01] * 4)
+    t = tracker(net, rule=StateRule(lost_after=2))
+    t.init(frame(), frame(1), BOX)
+    states = [t.update(frame(2), frame(3)).state for _ in range(3)]
+    t.move((20, 60, 30, 30))
+    found = t.update(frame(2), frame(3))
+    expected = to_tensor(crop_square(frame(2), (20, 60, 30, 30), 4, 64).image)
+    torch.testing.assert_close(net.calls[-1]["search"][0], expected)
+    torch.testing.assert_close(net.calls[-1]["template"][0], net.calls[0]["template"][0])
+    assert states[-1] == "lost"
+    assert found.state != "lost"
+    held = t.update(None, None)
+    np.testing.assert_allclose(held.box, found.box)
+    with pytest.raises(InputError, match="box"):
+        t.move((20, 60, 0, 30))
+    with pytest.raises(InputError, match="before init"):
+        tracker().move(BOX)
+
+
 def test_score_is_calibrated_and_drives_the_state():
     net = ScriptedNet(scores=[0.9, 0.3, 0.1, 0.1, 0.9, 0.9])
     t = tracker(net, rule=StateRule(lost_after=2, recover_after=2))

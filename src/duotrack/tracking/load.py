@@ -1,10 +1,12 @@
 """From a model's name to a tracker that is ready."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from duotrack.depth import Colours
-from duotrack.errors import InputError
+from duotrack.errors import InputError, nearest
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.backends import (
@@ -19,10 +21,28 @@ from duotrack.runtime.backends import (
 from duotrack.runtime.graph_facts import BOTH
 from duotrack.tracking.missing import DEFAULT_POLICY, missing_policy
 from duotrack.tracking.redetect import Redetection
-from duotrack.tracking.state import state_rule
+from duotrack.tracking.state import StateRule, state_rule
 from duotrack.tracking.template import TemplateRule, rule_for
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.task import settle_kind, warn_of_other_crops
+
+_NUMBER = ((int, float, NoneType), "a number")
+_TAKES: dict[str, tuple[tuple[type, ...], str]] = {
+    "name": ((str,), "the name of a model, such as 'ckd-tiny'"),
+    "weights": ((str, Path, NoneType), "a path, or None"),
+    "device": ((str,), "'auto', 'cpu', 'cuda' or 'cuda:N'"),
+    "precision": ((str, NoneType), "'fp32', 'bf16', 'fp16', 'int8' or None"),
+    "backend": ((str, NoneType), "'torch', 'compiled', 'onnxruntime', 'openvino' or None"),
+    "elimination": ((str, NoneType), "'mce', 'ce', 'none' or None"),
+    "prepare_for": ((tuple, list, str), "('rgb', 'aux'), ('rgb',) or ('aux',)"),
+    "modality": ((str, NoneType), "'thermal', 'depth', 'event' or None"),
+    "depth_colours": ((str,), "'bgr' or 'rgb'"),
+    "missing": ((str,), "the name of a policy, such as 'model'"),
+    "templates": ((TemplateRule, NoneType), "a TemplateRule, or None"),
+    "redetect": ((bool, NoneType), "True, False or None"),
+    **{field.name: _NUMBER for field in fields(StateRule)},
+}
+_CHOICES: dict[str, tuple[str, ...]] = {"modality": get_args(Kind), "depth_colours": get_args(Colours)}
 
 
 def load_tracker(
@@ -74,6 +94,21 @@ def load_tracker(
             precision that it does not have, or weights that cannot be read, belong to another model or were trained on
             another modality.
     """
+    _check_types(
+        name=name,
+        weights=weights,
+        device=device,
+        precision=precision,
+        backend=backend,
+        elimination=elimination,
+        prepare_for=prepare_for,
+        modality=modality,
+        depth_colours=depth_colours,
+        missing=missing,
+        templates=templates,
+        redetect=redetect,
+        **thresholds,
+    )
     spec = model_spec(name)
     settled, kind = check_backend(backend, precision, weights)
     rule = state_rule(**{**spec.state, **{key: value for key, value in thresholds.items() if value is not None}})
@@ -113,6 +148,17 @@ def load_tracker(
     )
     warn_of_other_crops(spec, weights)
     return Tracker(opened, geometry=spec.geometry, calibration=spec.calibration, **about)
+
+
+def _check_types(**given: object) -> None:
+    for key, value in given.items():
+        if key not in _TAKES:
+            raise InputError(f"load_tracker takes no {key!r}{nearest(key, list(_TAKES))}")
+        kinds, words = _TAKES[key]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise InputError(f"{key} is {value!r}: give {words}")
+        if key in _CHOICES and value is not None and value not in _CHOICES[key]:
+            raise InputError(f"no {key} is called {value!r}{nearest(str(value), list(_CHOICES[key]))}")
 
 
 def check_names(name: str, *, backend: str | None, precision: str | None, weights: str | Path | None) -> None:
