@@ -1,5 +1,7 @@
 """What tests of products on matrix units share; `units` is for those that need them, on whatever machine this is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
@@ -25,3 +27,14 @@ def near(ours: Tensor, exact: Tensor, precision: str) -> None:
     assert ours.shape == exact.shape
     scale = max(float(exact.abs().max()), 1.0) if exact.numel() else 1.0
     torch.testing.assert_close(ours.double(), exact, atol=NEAR[precision] * scale, rtol=0)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """What computes meanwhile does so on that many threads."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)

@@ -17,7 +17,7 @@ from duotrack.runtime.packed import PackedLinear, pack
 from duotrack.runtime.tile_block_ops import attention as tile_attention
 from duotrack.runtime.tiles import TileBlock, TileMlp, block_fits
 from duotrack.runtime.torch_backend import keeps_templates, prepare
-from units import TYPES, near, ready, units
+from units import TYPES, near, on_threads, ready, units
 
 CPU = torch.device("cpu")
 
@@ -52,21 +52,16 @@ def test_any_block_on_any_number_of_threads(
     ours, exact = TileBlock(block), copy.deepcopy(block).double()
     tokens = 1 + 2 * torch.randn(samples, count, heads * blocks * 32, dtype=TYPES[name])
     some = int(part * count)
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            near(ours(tokens), exact(tokens.double()), name)
-            near(ours.feed(tokens), exact.feed(tokens.double()), name)
-            found, none = ours.attend(tokens, skip=some)
-            near(found, exact.attend(tokens.double(), skip=some)[0], name)
-            assert none is None
-            seen, row = ours.attend(tokens, query=some)
-            whole, weights = exact.attend(tokens.double(), query=some)
-            near(seen, whole, name)
-            torch.testing.assert_close(row, weights.float(), atol=5e-3 if name == "bf16" else 3e-5, rtol=0)
-    finally:
-        torch.set_num_threads(usual)
+    with on_threads(threads), torch.inference_mode():
+        near(ours(tokens), exact(tokens.double()), name)
+        near(ours.feed(tokens), exact.feed(tokens.double()), name)
+        found, none = ours.attend(tokens, skip=some)
+        near(found, exact.attend(tokens.double(), skip=some)[0], name)
+        assert none is None
+        seen, row = ours.attend(tokens, query=some)
+        whole, weights = exact.attend(tokens.double(), query=some)
+        near(seen, whole, name)
+        torch.testing.assert_close(row, weights.float(), atol=5e-3 if name == "bf16" else 3e-5, rtol=0)
 
 
 @units

@@ -9,7 +9,7 @@ from duotrack.models.scan import loop_scan, selective_scan
 from duotrack.models.ssm import ViMBlock
 from duotrack.runtime.packed import pack
 from duotrack.runtime.tile_scan import scan_fits, tile_scan
-from units import TYPES, ready, units
+from units import TYPES, on_threads, ready, units
 
 
 def inputs(samples: int, length: int, channels: int, states: int, dtype: torch.dtype) -> list[torch.Tensor]:
@@ -34,12 +34,8 @@ def inputs(samples: int, length: int, channels: int, states: int, dtype: torch.d
 def test_scans(samples: int, length: int, groups: int, states: int, threads: int, name: str) -> None:
     given_all = inputs(samples, length, 16 * groups, states, TYPES[name])
     assert scan_fits(16 * groups, states)
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with on_threads(threads):
         found = tile_scan(*given_all)
-    finally:
-        torch.set_num_threads(usual)
     assert found.dtype == TYPES[name]
     assert found.shape == (samples, length, 16 * groups)
     if found.numel():

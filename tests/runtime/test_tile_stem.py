@@ -12,7 +12,7 @@ from duotrack.models.hiera import HieraStem, StemBlock, WindowEmbed
 from duotrack.runtime.packed import pack
 from duotrack.runtime.tile_stem import TileWindowEmbed, embed_fits
 from duotrack.runtime.tiles import TileBlock, block_fits
-from units import TYPES, near, ready, units
+from units import TYPES, near, on_threads, ready, units
 
 
 @units
@@ -44,14 +44,9 @@ def test_blocks_that_pool(
     block = ready(block, name)
     assert block_fits(block)
     tokens = 1 + 2 * torch.randn(windows, 16 * tiles, inputs, dtype=TYPES[name])
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            near(TileBlock(block)(tokens), copy.deepcopy(block).double()(tokens.double()), name)
-            assert TileBlock(block)(tokens[:0]).shape == (0, 4 * tiles, block.norm2.weight.shape[0])
-    finally:
-        torch.set_num_threads(usual)
+    with on_threads(threads), torch.inference_mode():
+        near(TileBlock(block)(tokens), copy.deepcopy(block).double()(tokens.double()), name)
+        assert TileBlock(block)(tokens[:0]).shape == (0, 4 * tiles, block.norm2.weight.shape[0])
 
 
 @units
@@ -91,14 +86,9 @@ def test_first_tokens(pictures: int, high: int, wide: int, blocks: int, threads:
     assert embed_fits(embed)
     images = torch.randn(pictures, 3, 32 * high, 32 * wide, dtype=TYPES[name])
     where = torch.randn(high * wide, 64, 32 * blocks, dtype=TYPES[name])
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            exact = copy.deepcopy(embed).double()(images.double(), where.double())
-            near(TileWindowEmbed(embed)(images, where), exact, name)
-    finally:
-        torch.set_num_threads(usual)
+    with on_threads(threads), torch.inference_mode():
+        exact = copy.deepcopy(embed).double()(images.double(), where.double())
+        near(TileWindowEmbed(embed)(images, where), exact, name)
 
 
 @units

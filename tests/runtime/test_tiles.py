@@ -14,7 +14,7 @@ from duotrack.runtime import tiles
 from duotrack.runtime.tile_block_ops import attention as tile_attention
 from duotrack.runtime.tile_ops import Conv, convs, pack_layer
 from duotrack.runtime.tiles import TileLinear, TileMlp, TilePatches, attends, fits
-from units import TYPES, near, ready, units
+from units import TYPES, near, on_threads, ready, units
 
 
 @units
@@ -49,13 +49,8 @@ def test_any_size_on_any_number_of_threads(
     torch.manual_seed(rows)
     width, outputs = (32 * count for count in blocks)
     given_rows = torch.randn(2, rows, width, dtype=TYPES[name])
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            near(*ours_and_exact(kind, given_rows, outputs, name), name)
-    finally:
-        torch.set_num_threads(usual)
+    with on_threads(threads), torch.inference_mode():
+        near(*ours_and_exact(kind, given_rows, outputs, name), name)
 
 
 def ours_and_exact(kind: str, rows: Tensor, outputs: int, precision: str) -> tuple[Tensor, Tensor]:
