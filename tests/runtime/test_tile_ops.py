@@ -11,11 +11,17 @@ from torch import nn
 from duotrack.errors import InputError
 from duotrack.evaluation.stopwatch import counted
 from duotrack.models.attention import Block, Mlp, through
-from duotrack.runtime import tile_library
+from duotrack.models.hiera import WindowEmbed
+from duotrack.models.zoo import model_spec
+from duotrack.runtime import tile_block_ops, tile_library, tile_ops
+from duotrack.runtime.deploy import deploy
 from duotrack.runtime.packed import pack
 from duotrack.runtime.tile_block_ops import attention
-from duotrack.runtime.tile_ops import Norm, pack_layer
+from duotrack.runtime.tile_ops import Conv, Norm, convs, mlp, pack_layer
+from duotrack.runtime.tile_scan import tile_scan
+from duotrack.runtime.tile_stem import TileWindowEmbed
 from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, TilePatches
+from duotrack.runtime.torch_backend import prepare
 from units import TYPES, ready, units
 
 OTHER = (torch.bfloat16, torch.float16, torch.float64)
@@ -46,10 +52,10 @@ def test_operations_are_counted(precision: str) -> None:
 
 @units
 def test_what_does_not_fit_packed_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    linear, mlp = TileLinear(nn.Linear(64, 32)), TileMlp(Mlp(dim=64, hidden=32))
+    linear, both = TileLinear(nn.Linear(64, 32)), TileMlp(Mlp(dim=64, hidden=32))
     wrong = [torch.zeros(1, 4, 32), torch.zeros(1, 4, 96), *(torch.zeros(1, 4, 64).to(t) for t in OTHER)]
     with torch.inference_mode():
-        for layer, rows in itertools.product((linear, mlp), wrong):
+        for layer, rows in itertools.product((linear, both), wrong):
             with pytest.raises(ValueError, match="do not fit packed weights"):
                 layer(rows)
         q = torch.zeros(1, 2, 4, 32)
@@ -98,6 +104,64 @@ def test_layers_that_do_not_go_together_make_no_block() -> None:
         ({"shortcut": pack_layer(torch.zeros(1, 64, 96), None)}, "a shortcut"),
         ({"norm": norm}, "a norm of"),
         ({"mlp_norm": norm}, "a norm of"),
+        ({"first": pack_layer(torch.zeros(1, 256, 64).bfloat16(), None)}, "in one block"),
     ):
         with pytest.raises(ValueError, match=message):
             replace(block, **parts)
+
+
+@units
+def test_layers_that_do_not_go_together_are_not_gone_through() -> None:
+    first, second = (pack_layer(torch.zeros(1, *sizes), None) for sizes in ((64, 32), (32, 96)))
+    half, tokens = pack_layer(torch.zeros(1, 32, 64).bfloat16(), None), torch.zeros(1, 1, 4, 32)
+    norm = Norm(torch.ones(32), torch.zeros(32), 1e-6)
+    for given in ((first, second), (first, half)):
+        with pytest.raises(ValueError, match="after one that gives 64"):
+            mlp(tokens, *given)
+        with pytest.raises(ValueError, match="after one that gives 64"):
+            convs(tokens, [Conv(layer) for layer in given])
+    with pytest.raises(ValueError, match="96 channels are added to 32"):
+        mlp(tokens, first, pack_layer(torch.zeros(1, 96, 64), None), norm)
+    for side in (0, 2, 3):
+        with pytest.raises(ValueError, match="places"):
+            Conv(first, side=side)
+    for weight, bias in ((torch.zeros(1, 40, 32), None), (torch.zeros(1, 32, 32), torch.zeros(31))):
+        with pytest.raises(ValueError, match="32 are multiplied"):
+            pack_layer(weight, bias)
+
+
+@units
+def test_what_is_not_in_this_memory_is_refused() -> None:
+    block, away = TileBlock(ready(Block(dim=64, heads=2), "fp32")), torch.zeros(1, 4, 64, device="meta")
+    for run in (block, block.feed, block.attend, lambda x: attention(x[:, None], x[:, None], x[:, None])):
+        with pytest.raises(ValueError, match="meta"):
+            run(away)
+    embed = TileWindowEmbed(WindowEmbed(dim=32).requires_grad_(False))
+    image, where = torch.zeros(1, 3, 32, 32), torch.zeros(1, 64, 32)
+    for given in ((image.to("meta"), where), (image, where.to("meta"))):
+        with pytest.raises(ValueError, match=r"meta|positions"):
+            embed(*given)
+    with pytest.raises(ValueError, match="meta"):
+        tile_scan(
+            *(torch.zeros(sizes, device="meta") for sizes in ((1, 4, 16), (1, 4, 16), (16, 2), (1, 4, 2), (1, 4, 2)))
+        )
+
+
+@units
+def test_blocks_and_heads_are_one_call_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    real = tile_library.call
+
+    def noting(name: str, *arguments: object) -> None:
+        called.append(name)
+        real(name, *arguments)
+
+    for module in (tile_ops, tile_block_ops):
+        monkeypatch.setattr(module, "call", noting)
+    net = prepare(deploy(model_spec("ckd-tiny").build()), device=torch.device("cpu"), packed=True)
+    pictures = [(torch.zeros(1, 3, size, size), torch.zeros(1, 3, size, size)) for size in (96, 192)]
+    with torch.inference_mode():
+        memory = net.remember(pictures[0])
+        called.clear()
+        net(template=memory, search=pictures[1])
+    assert called == ["tiles_window_patches", "tiles_blocks", "tiles_blocks", "tiles_convs"]

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duotrack.evaluation.stopwatch import counted
 from duotrack.models.scan import loop_scan, selective_scan
 from duotrack.models.ssm import ViMBlock
 from duotrack.runtime.packed import pack
@@ -71,8 +72,10 @@ def test_blocks_scan_so_unless_told_otherwise(scan: str, precision: str) -> None
     tokens = torch.randn(2, 64, 16, dtype=TYPES[precision])
     with torch.inference_mode():
         expected = block(tokens, (8, 8))
+        plain = counted(lambda: block(tokens, (8, 8)))
         assert pack(block).scan is tile_scan
         found = block(tokens, (8, 8))
+        assert counted(lambda: block(tokens, (8, 8))) == plain > 0
     near = 5e-2 if precision == "bf16" else 1e-5
     torch.testing.assert_close(found, expected, atol=near, rtol=0)
     for other in (ViMBlock(dim=16, backend="loop"), ViMBlock(dim=12), ViMBlock(dim=16, d_state=65)):

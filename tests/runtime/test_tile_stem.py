@@ -28,8 +28,8 @@ def test_blocks_of_a_stem(precision: str) -> None:
 @units
 @settings(deadline=None, max_examples=40)
 @given(
-    windows=st.integers(1, 30),
-    tiles=st.integers(1, 6),
+    windows=st.integers(1, 14),
+    tiles=st.integers(1, 24),
     heads=st.integers(1, 4),
     blocks=st.tuples(st.integers(1, 6), st.integers(1, 3)),
     threads=st.integers(1, 5),

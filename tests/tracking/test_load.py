@@ -74,6 +74,11 @@ def test_settings_arrive():
     assert np.isfinite(result.box).all()
 
 
+def test_numbers_may_be_those_of_numpy():
+    tracker = duotrack.load_tracker("ckd-tiny", device="cpu", lost_after=np.int64(7), uncertain_below=np.float32(0.5))
+    assert tracker.rule.lost_after == 7
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

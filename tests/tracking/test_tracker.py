@@ -89,6 +89,8 @@ def test_a_moved_target_is_looked_for_around_the_new_box_and_not_lost_any_more()
     t.init(frame(), frame(1), BOX)
     states = [t.update(frame(2), frame(3)).state for _ in range(3)]
     t.move((20, 60, 30, 30))
+    assert t.update(None, None).box.tolist() == [20, 60, 30, 30]
+    t.move((20, 60, 30, 30))
     found = t.update(frame(2), frame(3))
     expected = to_tensor(crop_square(frame(2), (20, 60, 30, 30), 4, 64).image)
     torch.testing.assert_close(net.calls[-1]["search"][0], expected)

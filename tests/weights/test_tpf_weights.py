@@ -116,7 +116,7 @@ def test_options_travel_with_the_file(tmp_path: Path, options: TPFOptions) -> No
 
 def test_how_it_is_computed_does_not_travel() -> None:
     net = MODELS["tpf-tiny"].build(backend="loop", chunk=8, recompute=False)
-    assert net.fusion.blocks[0]._scan == {"backend": "loop", "chunk": 8, "recompute": False}
+    assert net.fusion.blocks[0].scan.keywords == {"backend": "loop", "chunk": 8, "recompute": False}
     text = net.options.model_dump_json()
     assert not any(word in text for word in ("backend", "chunk", "recompute"))
 

@@ -48,7 +48,10 @@ def keep_best(score: Tensor, ratio: float, *, by_score: bool = False) -> Tensor 
 
 
 def take_search(tokens: Tensor, template: int, kept: Tensor) -> Tensor:
-    """Keep all `template` tokens and the chosen search tokens: (B, T + S, C), (B, k) -> (B, T + k, C)."""
+    """Keep all `template` tokens and the chosen search tokens: (B, T + S, C), (B, k) -> (B, T + k, C).
+
+    `kept` is not checked: places beyond S would be another sample's.
+    """
     b, n, c = tokens.shape
     ahead = torch.arange(template, device=kept.device).expand(b, -1)
     # whole rows at a time: `gather` looks up each number

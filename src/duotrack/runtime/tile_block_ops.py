@@ -40,6 +40,9 @@ class PackedBlock:
             raise ValueError(f"layers of {sizes} channels in a block from {channels} to {outputs}")
         if outputs % (self.heads * BLOCK) or (self.shortcut is not None and self.shortcut.inputs != channels):
             raise ValueError(f"{self.heads} heads and a shortcut in a block from {channels} to {outputs}")
+        layers = [self.qkv, self.proj, self.first, self.second, *([] if self.shortcut is None else [self.shortcut])]
+        if any((layer.dtype, layer.groups) != (self.qkv.dtype, 1) for layer in layers):
+            raise ValueError(f"layers of {[layer.dtype for layer in layers]} in one block")
         for norm, count in ((self.norm, channels), (self.mlp_norm, outputs)):
             if norm.scale.shape != (count,) or norm.shift.shape != (count,):
                 raise ValueError(f"a norm of {tuple(norm.scale.shape)} in a block from {channels} to {outputs}")
@@ -134,8 +137,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     samples, heads, count, width = query.shape
     if key.shape != value.shape or key.shape[:2] + key.shape[3:] != (samples, heads, width) or not key.shape[2]:
         raise ValueError(f"queries {tuple(query.shape)}, keys {tuple(key.shape)}, values {tuple(value.shape)}")
-    if not query.dtype == key.dtype == value.dtype in TYPES or width % BLOCK:
-        raise ValueError(f"{query.dtype}, {key.dtype} and {value.dtype} of width {width}")
+    if not query.dtype == key.dtype == value.dtype in TYPES or width % BLOCK or not all(t.is_cpu for t in given):
+        raise ValueError(f"{query.dtype}, {key.dtype} and {value.dtype} of width {width} on {query.device}")
     made = query.new_empty(samples, count, heads, width).transpose(1, 2)
     strides = [step for each in (*given, made) for step in each.stride()[:3]]
     tally(lambda: 4 * samples * heads * count * key.shape[2] * width)

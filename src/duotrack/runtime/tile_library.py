@@ -29,7 +29,7 @@ class Conv(ctypes.Structure):
 
     _fields_ = (
         *((name, _POINTER) for name in ("weights", "bias")),
-        *((name, _INT) for name in ("groups", "inputs", "outputs", "side", "relu")),
+        *((name, _INT) for name in ("groups", "channels", "outputs", "side", "relu")),
     )
 
 

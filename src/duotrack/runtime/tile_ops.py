@@ -6,6 +6,7 @@ gradients. `duotrack.runtime.tile_block_ops` has what attends.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -54,12 +55,21 @@ class Conv:
     """A layer whose inputs are those of the side x side places around, with or without a ReLU after it.
 
     `operations`: at a place, if the layer is filled up with zeros that do not count.
+
+    Raises:
+        ValueError: a side that has no middle, or inputs that are no whole blocks of each place and group.
     """
 
     layer: Layer
     side: int = 1
     relu: bool = False
     operations: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.side < 1 or self.side % 2 == 0 or self.layer.inputs % (self.side**2 * self.layer.groups * BLOCK):
+            raise ValueError(
+                f"{self.layer.inputs} inputs in {self.layer.groups} groups, {self.side} x {self.side} places"
+            )
 
     @property
     def channels(self) -> int:
@@ -70,6 +80,8 @@ class Conv:
 def pack_layer(weight: Tensor, bias: Tensor | None) -> Layer:
     """(groups, outputs of one, inputs of one), multiples of 32, and (all outputs,) of float32 or bfloat16."""
     groups, outputs, inputs = weight.shape
+    if outputs % BLOCK or inputs % BLOCK or (bias is not None and bias.shape != (groups * outputs,)):
+        raise ValueError(f"weights {tuple(weight.shape)} and a bias: {BLOCK} are multiplied at a time")
     floats = weight.new_zeros(groups * outputs) if bias is None else bias.detach()
     return Layer(
         weights=_pack(weight),
@@ -96,9 +108,10 @@ def _pack(weight: Tensor) -> Tensor:
 
 def require(rows: Tensor, layer: Layer, channels: int) -> None:
     """C++ reads what it is told to: rows are of the layer's type and have so many channels."""
-    if rows.dtype != layer.dtype or rows.shape[-1] != channels:
+    if not rows.is_cpu or rows.dtype != layer.dtype or rows.shape[-1] != channels:
         raise ValueError(
-            f"{rows.dtype} rows of {rows.shape[-1]} do not fit packed weights, which are {layer.dtype} for {channels}"
+            f"{rows.dtype} rows of {rows.shape[-1]} on {rows.device} do not fit packed weights, "
+            f"which are {layer.dtype} for {channels} on the CPU"
         )
 
 
@@ -107,6 +120,9 @@ def convs(places: Tensor, given: Sequence[Conv]) -> Tensor:
     places = places.contiguous()
     pictures, height, width, _ = places.shape
     require(places, given[0].layer, given[0].channels)
+    for before, after in pairwise(given):
+        if (after.channels, after.layer.dtype) != (before.layer.outputs, before.layer.dtype):
+            raise ValueError(f"a convolution of {after.channels} channels after one that gives {before.layer.outputs}")
     made = places.new_empty(pictures, height, width, given[-1].layer.outputs)
     if made.numel():
         whole = (tile_library.Conv * len(given))(*(_conv(each) for each in given))
@@ -140,9 +156,13 @@ def window_patches(images: Tensor, layer: Layer, where: Tensor, *, side: int, st
     windows, outputs, window = height * width // (8 * stride) ** 2, layer.outputs, 8 * stride
     if side % 2 == 0 or side > PATCH_LINE or not windows or height % window or width % window:
         raise ValueError(f"windows of {window} x {window} in {width} x {height}, patches of {side} x {side}")
-    if images.dtype != layer.dtype or layer.inputs != -(-channels * side * PATCH_LINE // BLOCK) * BLOCK:
-        raise ValueError(f"{images.dtype} pictures of {channels} channels do not fit packed weights")
-    if (where.shape, where.dtype) != ((windows, 64, outputs), images.dtype):
+    if (
+        not images.is_cpu
+        or images.dtype != layer.dtype
+        or layer.inputs != -(-channels * side * PATCH_LINE // BLOCK) * BLOCK
+    ):
+        raise ValueError(f"{images.dtype} pictures of {channels} channels on {images.device} do not fit packed weights")
+    if not where.is_cpu or (where.shape, where.dtype) != ((windows, 64, outputs), images.dtype):
         raise ValueError(f"{where.dtype} positions {tuple(where.shape)} of {windows} windows, {outputs} outputs")
     made = images.new_empty(pictures * windows, 64, outputs)
     if pictures:
@@ -174,6 +194,10 @@ def mlp(tokens: Tensor, first: Layer, second: Layer, norm: Norm | None = None) -
     tokens = tokens.contiguous()
     channels = first.inputs
     require(tokens, first, channels)
+    if (second.inputs, second.dtype) != (first.outputs, first.dtype) or first.groups * second.groups > 1:
+        raise ValueError(f"a layer for {second.inputs} after one that gives {first.outputs}")
+    if norm is not None and not norm.scale.shape == norm.shift.shape == (channels,) == (second.outputs,):
+        raise ValueError(f"a norm of {tuple(norm.scale.shape)}: {second.outputs} channels are added to {channels}")
     made = tokens.new_empty(*tokens.shape[:-1], second.outputs)
     rows = tokens.numel() // channels
     if rows:

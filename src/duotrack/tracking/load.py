@@ -1,6 +1,7 @@
 """From a model's name to a tracker that is ready."""
 
 from dataclasses import fields
+from numbers import Real
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -26,7 +27,7 @@ from duotrack.tracking.template import TemplateRule, rule_for
 from duotrack.tracking.tracker import Tracker
 from duotrack.weights.task import settle_kind, warn_of_other_crops
 
-_NUMBER = ((int, float, NoneType), "a number")
+_NUMBER = ((Real, NoneType), "a number")
 _TAKES: dict[str, tuple[tuple[type, ...], str]] = {
     "name": ((str,), "the name of a model, such as 'ckd-tiny'"),
     "weights": ((str, Path, NoneType), "a path, or None"),

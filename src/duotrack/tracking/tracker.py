@@ -147,7 +147,10 @@ class Tracker:
         return TrackResult(start.copy(), 1.0, "tracking", there)
 
     def move(self, box: ArrayLike) -> None:
-        """Search the next frame around another box, because somebody knows better; how the target looks stays.
+        """Search the next frame around another box, because somebody knows better: between two updates.
+
+        What was learnt of how the target looks stays, a second template too; what is reported is the box as given, the
+        state is "tracking" again, and re-detection begins anew, as after `init`.
 
         Args:
             box: x, y, w, h in pixels.

@@ -32,8 +32,8 @@ int tiles_blocks(const char* from, int samples, int tokens, const Block* blocks,
     if (blocks[i].shortcut) kept /= 4;
     largest = std::max(largest, whole(static_cast<size_t>(samples) * kept * blocks[i].outputs * (wide ? 4 : 2), 64));
   }
-  char* memory = workspace.get(2 * largest);
-  if (!memory) return 0;
+  char* memory = count > 1 || skip ? workspace.get(2 * largest) : nullptr;
+  if (!memory && (count > 1 || skip)) return 0;
   for (int i = 0; i < count; i++) {
     const Block& block = blocks[i];
     const bool last = i + 1 == count;

@@ -1,5 +1,5 @@
-// What `duotrack.runtime.tile_library` calls, and what it hands in. Each says whether it was done; otherwise there is
-// no memory for it. `wide`: float32 rather than bfloat16, on all sides.
+// What `duotrack.runtime.tile_library` calls, but for `tiles_pool`, and what it hands in. Each says whether it was
+// done; otherwise there is no memory for it. `wide`: float32 rather than bfloat16, on all sides.
 
 #pragma once
 
@@ -7,11 +7,12 @@
 
 extern "C" {
 
-// A linear layer or a convolution that keeps its grid, whose inputs are the side x side places around; `relu` after it.
+// A linear layer or a convolution that keeps its grid: inputs are the `channels`, of all groups, of each of the side x
+// side places around; `relu` after it.
 struct Conv {
   const uint16_t* weights;
   const float* bias;
-  int groups, inputs, outputs, side, relu;
+  int groups, channels, outputs, side, relu;
 };
 
 // A transformer block. With a shortcut it pools: it keeps one of four tokens, and `outputs` are not its `channels`.

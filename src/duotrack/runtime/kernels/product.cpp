@@ -13,8 +13,8 @@ bool convs(const char* from, int pictures, int height, int width, const Conv* ea
   constexpr long SIZE = FP32 ? 4 : 2;
   const int rows = pictures * height * width;
   const auto source = [&](const char* start, const Conv& conv, int group) {
-    const int inputs = conv.inputs / conv.groups;
-    return Source{start + group * inputs * SIZE, conv.inputs, rows, inputs, height, width, conv.side};
+    const int inputs = conv.channels / conv.groups;
+    return Source{start + group * inputs * SIZE, conv.channels, rows, inputs, height, width, conv.side};
   };
   size_t own = 0, between = 0;  // bytes
   for (int i = 0; i < count; i++) {
@@ -34,7 +34,7 @@ bool convs(const char* from, int pictures, int height, int width, const Conv* ea
       const Conv& conv = each[i];
       char* made = i + 1 == count ? to : passed + i % 2 * between;
       const int outputs = conv.outputs / conv.groups;
-      const size_t weights = static_cast<size_t>(outputs) * conv.inputs / conv.groups * conv.side * conv.side;
+      const size_t weights = static_cast<size_t>(outputs) * conv.channels / conv.groups * conv.side * conv.side;
       for (int group = 0; group < conv.groups; group++) {
         Target target{made + group * outputs * SIZE, conv.outputs, conv.bias + group * outputs};
         target.relu = conv.relu;
