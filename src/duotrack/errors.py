@@ -15,8 +15,9 @@ def nearest(name: str, known: list[str]) -> str:
     """A hint for a misspelt name: `"; did you mean 'x'?"`, or what is known (of hundreds of names the first few)."""
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {first_few(sorted(known), 30)}"
+    spelt = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), list(spelt), n=1)
+    return f"; did you mean {spelt[close[0]]!r}?" if close else f"; known: {first_few(sorted(known), 30)}"
 
 
 def first_few(names: Sequence[str], count: int = 3) -> str:
