@@ -91,5 +91,6 @@ def test_compiled_is_no_further_off_in_bf16_than_torch(zoo, name):
 
     exact, eager, ours = (looked(*each) for each in (("torch", "fp32"), ("torch", "bf16"), ("compiled", "bf16")))
     for true, rounded, other in zip(exact, eager, ours, strict=True):
-        allowed = float((rounded - true).abs().max())
-        assert 0 < float((other - true).abs().max()) <= 2 * allowed
+        # root mean squares: the largest of so few numbers is one rounding more or less
+        allowed, found = (float((each - true).square().mean().sqrt()) for each in (rounded, other))
+        assert 0 < found <= 2 * allowed
