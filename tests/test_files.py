@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from duotrack.errors import InputError
-from duotrack.files import atomic_pair
+from duotrack.files import atomic_pair, writable
 
 
 def filled(folder: Path) -> dict[str, str]:
@@ -64,3 +64,13 @@ def test_a_folder_of_the_second_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it is a folder"):
         write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["net.bin"]
+
+
+def test_what_cannot_be_written_is_told_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert writable(tmp_path / "new.json")
+    assert writable(tmp_path / "folders" / "to" / "make" / "new.json")
+    assert writable(tmp_path / "file")
+    assert not writable(tmp_path)
+    assert not writable(tmp_path / "file" / "new.json")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]

@@ -4,10 +4,16 @@
 >>> tracker = duotrack.load_tracker("ckd-tiny")
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = ["FramePair", "InputError", "TrackResult", "build_net", "load_tracker"]
+
+if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+    # Read when torch loads GNU's OpenMP. Its own default lets waiting threads circle for milliseconds: beside a busy
+    # program a frame then takes up to thirty times as long (docs/speed.md)
+    os.environ["GOMP_SPINCOUNT"] = "5000"
 
 if TYPE_CHECKING:
     from duotrack.errors import InputError

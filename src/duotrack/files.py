@@ -65,6 +65,13 @@ def atomic_pair(first: str | Path, second: str | Path) -> Iterator[tuple[Path, P
     kept.unlink(missing_ok=True)
 
 
+def writable(path: str | Path) -> bool:
+    """Whether a file can be put there, as far as can be told without trying; its folders may be yet to make."""
+    path = Path(path)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    return not path.is_dir() and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
 def _file_among(path: Path) -> Path:
     return next((parent for parent in path.parents if parent.is_file()), path.parent)
 

@@ -10,11 +10,20 @@ from typer.testing import CliRunner
 from duotrack.cli import app
 from duotrack.cli.benchmark import parse_changes, parse_size
 from duotrack.errors import InputError
+from duotrack.runtime.tile_library import ready
 from sequences import write_sequence
 
 
 def run(*arguments: object):
     return CliRunner().invoke(app, ["benchmark", *map(str, arguments)])
+
+
+@pytest.mark.slow
+def test_what_is_to_be_said_of_weights_is_said_once(capfd):
+    """Two processes load the network, one of them to count operations only."""
+    few = ["--frames", 3, "--rounds", 1, "--no-peak", "--size", "160x128", "--device", "cpu", "--modalities", "one"]
+    assert run("--model", "ipl-tiny", *few).exit_code == 0
+    assert capfd.readouterr().err.count("starts from random weights") == 1
 
 
 @pytest.mark.slow
@@ -36,6 +45,9 @@ def test_two_configurations_are_measured_and_compared(tmp_path, monkeypatch):
     assert found["peak_share"] is None
     assert (found["frames"], found["rounds"], found["sources"]) == (3, 1, [])
     assert found["threads"] >= 1
+    assert found["processor"]
+    assert found["matrix_units"] is ready()
+    assert found["load"] >= 0
     assert found["torch"].startswith("2.")
     assert found["duotrack"]
     assert 100 < found["peak_memory_mb"] < 4000
@@ -80,6 +92,7 @@ TRACKING = [
         (["--modalities", "three"], "one, two"),
         (["--compare", "backing=openvino"], "did you mean 'backend'"),
         (["--compare", "precision"], "key=value"),
+        (["--json", f"{__file__}/speed.json"], "cannot be written"),
         (["--data", "somewhere"], "--train"),
         (["--photos", "somewhere"], "--photos: only with --train"),
         (["--cutouts", "a", "--batches", "20"], "--cutouts, --batches: only with --train"),

@@ -50,7 +50,7 @@ def test_exports(tmp_path, model, out, options, words):
         ("ckd-tiny", {"backend": "openvino", "precision": "int8"}, "duotrack export"),
         ("tpf-tiny", {"backend": "onnxruntime"}, "two templates"),
         ("ckd-tiny", {"backend": "openvino", "prepare_for": ("aux", "rgb")}, "prepare_for"),
-        ("ckd-tiny", {"backend": "openvino", "prepare_for": "aux"}, "prepare_for 'aux'"),
+        ("ckd-tiny", {"backend": "openvino", "prepare_for": "aux"}, "prepare_for is 'aux'"),
     ],
 )
 def test_trackers(model, options, words):

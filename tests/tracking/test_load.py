@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import duotrack
 from duotrack.errors import InputError
@@ -77,6 +78,11 @@ def test_settings_arrive():
 def test_numbers_may_be_those_of_numpy():
     tracker = duotrack.load_tracker("ckd-tiny", device="cpu", lost_after=np.int64(7), uncertain_below=np.float32(0.5))
     assert tracker.rule.lost_after == 7
+    assert duotrack.load_tracker("ckd-tiny", device="cpu", redetect=np.False_).redetect is None
+
+
+def test_a_device_may_be_that_of_torch():
+    assert duotrack.load_tracker("ckd-tiny", device=torch.device("cpu")).device == torch.device("cpu")
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,9 @@ def test_enough_high_frames_always_bring_it_back(high, before):
         {"uncertain_below": math.nan},
         {"lost_after": 0},
         {"recover_after": 0},
+        {"lost_after": 3.5},
+        {"recover_after": math.inf},
+        {"lost_after": math.nan},
     ],
 )
 def test_thresholds_that_make_no_sense_are_refused(wrong):

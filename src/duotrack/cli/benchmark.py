@@ -75,12 +75,11 @@ def benchmark(
     are kept in ~/.cache/duotrack, at most $DUOTRACK_CACHE_LIMIT gigabytes of them (docs/speed.md).
     """
     import json
-    import os
 
-    from duotrack.files import write_text
+    from duotrack.files import writable, write_text
 
     pixels = parse_size(size)
-    if out is not None and (out.is_dir() or (out.parent.exists() and not os.access(out.parent, os.W_OK | os.X_OK))):
+    if out is not None and not writable(out):
         raise InputError(f"--json {out} cannot be written; name a file in a folder of yours")  # before minutes of work
     if astray := _given(context, _TRACKING if train is not None else _TRAINING):
         why = "only where tracking is timed; leave out --train" if train else "only with --train RECIPE; give that"
@@ -143,8 +142,7 @@ def parse_changes(text: str) -> dict[str, Any]:
     for part in text.split(","):
         key, equals, value = part.strip().partition("=")
         if key not in _COMPARABLE:
-            known = ", ".join(_COMPARABLE)
-            raise InputError(f"--compare: {key!r} is not one of {known}{nearest(key, list(_COMPARABLE))}")
+            raise InputError(f"--compare has no key {key!r}{nearest(key, list(_COMPARABLE))}")
         if not equals or not value:
             raise InputError(f"--compare takes key=value, got {part!r}; for example --compare precision=bf16")
         changes[key] = Path(value) if key == "weights" else value
@@ -166,10 +164,12 @@ def _track(
     from rich.console import Console
     from rich.progress import Progress
 
+    from duotrack.evaluation.machine import about_machine
     from duotrack.evaluation.speed import clip_of, measure
     from duotrack.evaluation.stopwatch import Configuration
 
     configurations = [Configuration(**each).settled() for each in both]
+    machine = about_machine()
     console = Console(stderr=True)
     with (
         clip_of(sources, size=size, modalities=modalities, frames=frames) as clip,
@@ -184,7 +184,7 @@ def _track(
         _print(report, shown)
     found = {**reports[0].as_dict(), "modalities": modalities, "size": None if sources else list(size)}
     found |= {"sources": [str(each) for each in sources], "frames": frames, "rounds": rounds}
-    found |= {"threads": torch.get_num_threads(), "duotrack": version("duotrack"), "torch": torch.__version__}
+    found |= {**machine, "duotrack": version("duotrack"), "torch": torch.__version__}
     for report, comparison in zip(reports[1:], comparisons, strict=True):
         shown.print(_words(report.configuration, comparison), highlight=False, soft_wrap=True)
         ratios = {name: vars(getattr(comparison, name)) for name in ("network", "frame")}

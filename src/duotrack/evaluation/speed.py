@@ -5,6 +5,7 @@ so that medians and ratios within a round mean more than absolute figures. On a 
 (torch's threads wait for one another, and lose far more than their share where a core is taken).
 """
 
+import logging
 import multiprocessing
 import signal
 import statistics
@@ -139,6 +140,7 @@ def measure(
     """
     with ExitStack() as stack:
         counter = stack.enter_context(_process())
+        _call(counter, _hush)  # it loads the networks that are measured: what is to be said of them, others say
         crew: list[_Member] = []
         for each in configurations:
             try:
@@ -265,6 +267,10 @@ def compared(first: list[Round], other: list[Round]) -> Comparison:
     return Comparison(
         network=spread([network(a) / network(b) for a, b in pairs]), frame=spread([a.frame / b.frame for a, b in pairs])
     )
+
+
+def _hush() -> None:
+    logging.getLogger("duotrack").setLevel(logging.ERROR)
 
 
 @contextmanager

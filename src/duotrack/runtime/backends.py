@@ -78,9 +78,7 @@ def backend_device(backend: str, device: str, precision: str | None) -> torch.de
         return resolve_device(device, precision or "fp32")
     kind = resolve_device("cpu" if device == "auto" else device, "fp32")
     if backend == "openvino" and kind.type != "cpu":
-        raise InputError(
-            f"backend openvino runs on the CPU here, not on {device}; use --device cpu, or backend compiled"
-        )
+        raise InputError(f"backend openvino runs on the CPU here, not on {device}; use device cpu, or backend compiled")
     return kind
 
 
@@ -109,7 +107,7 @@ def open_export(
         if len(about.search) == 2 and len(wanted.search) == 1:
             raise InputError(
                 f"{weights} cannot answer a frame without {next(n for n in BOTH if n not in wanted.search)}: "
-                "choose what stands in with --missing copy, zeros, hold-frame or hold-box, or use the original weights"
+                "choose what stands in (missing: copy, zeros, hold-frame or hold-box), or use the original weights"
             )
         has = "either modality alone" if about.either else " and ".join(about.search)
         raise InputError(

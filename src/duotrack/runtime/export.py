@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from duotrack.errors import InputError, nearest
-from duotrack.files import atomic_pair, atomic_path
+from duotrack.files import atomic_pair, atomic_path, writable
 from duotrack.models.zoo import elimination_of, model_spec
 from duotrack.runtime.convert import (
     describe,
@@ -97,6 +97,8 @@ def check_request(
         raise InputError(f"batch {batch}: a number from 1 to 4096, or dynamic")
     if (precision == "int8") != fitted:
         raise InputError("int8, and only int8, is fitted to frames: give --frames DIR with it, and not without it")
+    if not writable(out):
+        raise InputError(f"{out} cannot be written; name a file in a folder of yours")
     if fitted:
         require_nncf()
     if chosen == "onnx":

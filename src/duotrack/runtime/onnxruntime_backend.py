@@ -153,6 +153,6 @@ def _providers(ort: Any, device: torch.device) -> list[Any]:
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         raise InputError(
-            "the installed ONNX Runtime computes on the CPU only: pip install onnxruntime-gpu, or use --device cpu"
+            "the installed ONNX Runtime computes on the CPU only: pip install onnxruntime-gpu, or use device cpu"
         )
     return [("CUDAExecutionProvider", {"device_id": device.index or 0}), "CPUExecutionProvider"]

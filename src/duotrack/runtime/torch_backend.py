@@ -77,7 +77,7 @@ def resolve_device(device: str, precision: str = "fp32") -> torch.device:
     if kind not in ("cpu", "cuda") or (device.count(":") and not number.isdecimal()):
         raise InputError(f"no device is called {device!r}; use auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not count:
-        raise InputError(f"device {device!r}: torch {torch.__version__} finds no CUDA GPU here; use --device cpu")
+        raise InputError(f"device {device!r}: torch {torch.__version__} finds no CUDA GPU here; use device cpu")
     if kind == "cuda" and number and int(number) >= count:
         raise InputError(f"device {device!r}: this machine has {count} CUDA GPUs, numbered from 0")
     if kind == "cpu" and precision == "fp16":

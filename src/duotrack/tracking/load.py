@@ -6,6 +6,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
+import numpy as np
+import torch
+
 from duotrack.depth import Colours
 from duotrack.errors import InputError, nearest
 from duotrack.frames import Kind
@@ -31,7 +34,7 @@ _NUMBER = ((Real, NoneType), "a number")
 _TAKES: dict[str, tuple[tuple[type, ...], str]] = {
     "name": ((str,), "the name of a model, such as 'ckd-tiny'"),
     "weights": ((str, Path, NoneType), "a path, or None"),
-    "device": ((str,), "'auto', 'cpu', 'cuda' or 'cuda:N'"),
+    "device": ((str, torch.device), "'auto', 'cpu', 'cuda' or 'cuda:N'"),
     "precision": ((str, NoneType), "'fp32', 'bf16', 'fp16', 'int8' or None"),
     "backend": ((str, NoneType), "'torch', 'compiled', 'onnxruntime', 'openvino' or None"),
     "elimination": ((str, NoneType), "'mce', 'ce', 'none' or None"),
@@ -40,7 +43,7 @@ _TAKES: dict[str, tuple[tuple[type, ...], str]] = {
     "depth_colours": ((str,), "'bgr' or 'rgb'"),
     "missing": ((str,), "the name of a policy, such as 'model'"),
     "templates": ((TemplateRule, NoneType), "a TemplateRule, or None"),
-    "redetect": ((bool, NoneType), "True, False or None"),
+    "redetect": ((bool, np.bool_, NoneType), "True, False or None"),
     **{field.name: _NUMBER for field in fields(StateRule)},
 }
 _CHOICES: dict[str, tuple[str, ...]] = {"modality": get_args(Kind), "depth_colours": get_args(Colours)}
@@ -50,7 +53,7 @@ def load_tracker(
     name: str,
     *,
     weights: str | Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str | None = None,
     backend: str | None = None,
     elimination: str | None = None,
@@ -71,7 +74,8 @@ def load_tracker(
         name: one of `duotrack.models.zoo.MODELS`, e.g. "ckd-tiny".
         weights: a safetensors file, a published checkpoint or an exported network (`.onnx`, `.xml`); None takes what
             the package holds for this model.
-        device: "auto" (CUDA where there is one and the back-end uses it, else the CPU), "cpu", "cuda" or "cuda:N".
+        device: "auto" (CUDA where there is one and the back-end uses it, else the CPU), "cpu", "cuda" or "cuda:N", or a
+            `torch.device`.
         precision: "fp32", "bf16", "fp16" or "int8", for the network's weights and arithmetic; None takes fp32, or
             what an exported network was made for. Which back-end has which: `duotrack.runtime.backends.BACKENDS`.
         backend: "torch", "compiled", "onnxruntime" or "openvino"; None takes torch, or what runs an exported network.
@@ -116,11 +120,11 @@ def load_tracker(
     policy = missing_policy(missing)
     renewal = rule_for(spec, templates)
     if tuple(prepare_for) not in (BOTH, BOTH[:1], BOTH[1:]):
-        raise InputError(f"prepare_for {prepare_for!r}: the sides of the videos, ('rgb', 'aux'), ('rgb',) or ('aux',)")
+        raise InputError(f"prepare_for is {prepare_for!r}: give ('rgb', 'aux'), ('rgb',) or ('aux',)")
     shows = settle_kind(spec, trained_by(spec, weights), modality, colours=depth_colours)
     if spec.templates > 1 and settled != "torch":
         raise InputError(f"{name} takes two templates, which backend {settled} does not hand over; use backend torch")
-    where = backend_device(settled, device, kind)
+    where = backend_device(settled, str(device), kind)
     about: dict[str, Any] = {
         "windowed_score": spec.windowed_score,
         "rule": rule,
@@ -134,7 +138,7 @@ def load_tracker(
     if weights is not None and is_export(weights):
         net, facts = open_export(weights, backend=settled, precision=kind, device=where)
         if facts.model != name:
-            raise InputError(f"{weights} is an export of {facts.model}, not of {name}; use --model {facts.model}")
+            raise InputError(f"{weights} is an export of {facts.model}, not of {name}; name that model")
         if elimination not in (None, facts.elimination):
             raise InputError(f"{weights} was exported with elimination {facts.elimination}, not {elimination}")
         return Tracker(net, geometry=facts.sizes, calibration=facts.calibration, **about)

@@ -26,7 +26,8 @@ class StateRule:
     """Thresholds on the calibrated score in [0, 1], and how many frames in a row they must hold.
 
     Raises:
-        InputError: not 0 <= lost_below <= uncertain_below <= tracking_above <= 1, or a count below 1.
+        InputError: not 0 <= lost_below <= uncertain_below <= tracking_above <= 1, or a count that is not whole or
+            below 1.
     """
 
     uncertain_below: float = 0.35
@@ -44,9 +45,9 @@ class StateRule:
         if not 0 <= self.lost_below <= self.uncertain_below <= self.tracking_above <= 1:
             got = f"{self.lost_below:g}, {self.uncertain_below:g}, {self.tracking_above:g}"
             raise InputError(f"lost_below, uncertain_below, tracking_above are {got}: they must rise, between 0 and 1")
-        if self.lost_after < 1 or self.recover_after < 1:
-            got = f"{self.lost_after}, {self.recover_after}"
-            raise InputError(f"lost_after, recover_after are {got}: each needs at least 1 frame")
+        counts = self.lost_after, self.recover_after
+        if not all(count >= 1 and float(count).is_integer() for count in counts):
+            raise InputError(f"lost_after, recover_after are {counts[0]}, {counts[1]}: each is 1 frame, or more")
 
 
 def state_rule(**thresholds: float | None) -> StateRule:
