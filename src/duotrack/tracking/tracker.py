@@ -146,6 +146,7 @@ class Tracker:
         self._target = _Target(template, size, start, Memory(), past, there, Renewal(), Hunt(seen), start, bias)
         return TrackResult(start.copy(), 1.0, "tracking", there)
 
+    @torch.inference_mode()  # which takes tensors that want gradients, as `init` does
     def move(self, box: ArrayLike) -> None:
         """Search the next frame around another box, because somebody knows better: between two updates.
 
