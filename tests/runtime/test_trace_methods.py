@@ -32,15 +32,15 @@ def test_entangled_attention_of_patrack_is_written_as_onnx():
     ort = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     layer = Entangle(width=8).eval()
-    cells = torch.randn(4, 8, 5, 5)
-    shapes = {"cells": {0: 2 * torch.export.Dim("pairs", min=1, max=8)}, "crossed": None}
+    tokens = torch.randn(4, 25, 8)
+    shapes = {"tokens": {0: 2 * torch.export.Dim("pairs", min=1, max=8)}, "crossed": None}
     program = torch.onnx.export(
-        layer, (cells,), kwargs={"crossed": True}, dynamic_shapes=shapes, dynamo=True, verbose=False
+        layer, (tokens,), kwargs={"crossed": True}, dynamic_shapes=shapes, dynamo=True, verbose=False
     )
     held = io.BytesIO()
     program.save(held)
     session = ort.InferenceSession(held.getvalue(), providers=["CPUExecutionProvider"])
     for pairs in (1, 3):
-        cells = torch.randn(2 * pairs, 8, 5, 5)
-        (found,) = session.run(None, {session.get_inputs()[0].name: cells.numpy()})
-        np.testing.assert_allclose(found, layer(cells, crossed=True).detach().numpy(), atol=1e-5)
+        tokens = torch.randn(2 * pairs, 25, 8)
+        (found,) = session.run(None, {session.get_inputs()[0].name: tokens.numpy()})
+        np.testing.assert_allclose(found, layer(tokens, crossed=True).detach().numpy(), atol=1e-5)

@@ -14,6 +14,20 @@ from torch.nn import functional as F
 from duotrack.models.branch import apart
 
 
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution of tokens (..., C), which are multiplied where they are: as maps they would be turned first.
+
+    Its weight is a convolution's, (outputs, inputs, 1, 1), as checkpoints have it.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, kernel_size=1, bias=bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        return F.linear(tokens, self.weight.flatten(1), self.bias)
+
+
 class FrequencyMixer(nn.Module):
     """Modality-dependent adapter (MDA): high and low spatial frequencies of a few channels, mixed.
 
@@ -31,11 +45,11 @@ class FrequencyMixer(nn.Module):
         self.D_fc1 = nn.Linear(dim, hidden)
         self.high_mixer = HighFrequency(inputs=self.high)
         self.conv_fuse = nn.Conv2d(mixed, mixed, kernel_size=3, padding=1, groups=mixed, bias=False)
-        self.proj = nn.Conv2d(mixed, dim, kernel_size=1)
+        self.proj = Pointwise(mixed, dim, bias=True)
 
     def forward(self, tokens: Tensor, sides: tuple[int, ...]) -> Tensor:
         """(B, N, C) -> (B, N, C); sides are even."""
-        return pointwise(self.proj, over_grids(self._mix, self.D_fc1(tokens), sides))
+        return self.proj(over_grids(self._mix, self.D_fc1(tokens), sides))
 
     def _mix(self, cells: Tensor) -> Tensor:
         high = self.high_mixer(cells[:, : self.high])
@@ -74,9 +88,9 @@ class SharedAttention(nn.Module):
 
     def __init__(self, *, dim: int, width: int = 192) -> None:
         super().__init__()
-        self.down = nn.Conv2d(dim, width, kernel_size=1, bias=False)
+        self.down = Pointwise(dim, width)
         self.obj_fuse = Entangle(width=width)
-        self.up = nn.Conv2d(width, dim, kernel_size=1, bias=False)
+        self.up = Pointwise(width, dim)
 
     def forward(self, tokens: Tensor, sides: tuple[int, ...], *, crossed: bool) -> Tensor:
         """(2B, N, C) -> (2B, N, C): what is added to the RGB stream, then to the auxiliary one.
@@ -87,8 +101,8 @@ class SharedAttention(nn.Module):
             crossed: as released, a stream gets its own attention and the other's projection; otherwise, as the paper
                 writes it, the other's attention and its own projection (docs/specs/patrack.md, section 1.4).
         """
-        mixed = over_grids(lambda cells: self.obj_fuse(cells, crossed=crossed), pointwise(self.down, tokens), sides)
-        return pointwise(self.up, mixed)
+        grids = torch.split(self.down(tokens), [side * side for side in sides], dim=1)
+        return self.up(torch.cat([self.obj_fuse(grid, crossed=crossed) for grid in grids], dim=1))
 
 
 class Entangle(nn.Module):
@@ -102,22 +116,21 @@ class Entangle(nn.Module):
         self.gamma1 = nn.Parameter(torch.zeros(1), requires_grad=False)
         self.gamma2 = nn.Parameter(torch.zeros(1), requires_grad=False)
         for name in ("linear1", "linear2", "linear3", "linear4"):
-            self.add_module(name, nn.Conv2d(width, width, kernel_size=1, bias=False))
-        self.linearcat = nn.Conv2d(2 * width, width, kernel_size=1, bias=False)
+            self.add_module(name, Pointwise(width, width))
+        self.linearcat = Pointwise(2 * width, width)
 
-    def forward(self, cells: Tensor, *, crossed: bool) -> Tensor:
-        """(2B, width, S, S) projections of both modalities -> the same shape."""
-        rgb, aux = apart(cells, 2)
-        shared = _rows(self.linearcat(torch.cat([rgb, aux], dim=1)))
+    def forward(self, tokens: Tensor, *, crossed: bool) -> Tensor:
+        """(2B, N, width) projections of both modalities, those of one grid -> the same shape."""
+        rgb, aux = apart(tokens, 2)
+        shared = self.linearcat(torch.cat([rgb, aux], dim=-1))
         looks = []
         for part, key, value in ((rgb, "linear1", "linear2"), (aux, "linear3", "linear4")):
-            k, v = _rows(self.get_submodule(key)(part)), _rows(self.get_submodule(value)(part))
+            k, v = self.get_submodule(key)(part), self.get_submodule(value)(part)
             # the modality's key asks, the shared descriptor answers (softmax over its positions)
             # with a dimension for its one head, without which it cannot be written as ONNX
-            look = F.scaled_dot_product_attention(k[:, None], shared[:, None], v[:, None], scale=1.0)[:, 0]
-            looks.append(look.transpose(1, 2).reshape(part.shape))
+            looks.append(F.scaled_dot_product_attention(k[:, None], shared[:, None], v[:, None], scale=1.0)[:, 0])
         own, other = torch.cat(looks), torch.cat([aux, rgb])
-        return own + other if crossed else torch.cat(looks[::-1]) + cells
+        return own + other if crossed else torch.cat(looks[::-1]) + tokens
 
 
 class HeadAdapter(nn.Module):
@@ -139,18 +152,8 @@ class HeadAdapter(nn.Module):
         return self.adapter_up(self.dropout(self.adapter_mid(self.adapter_down(tokens))))
 
 
-def pointwise(conv: nn.Conv2d, tokens: Tensor) -> Tensor:
-    """A 1x1 convolution of tokens (B, N, C) where they are: as maps they would be turned, all channels of them."""
-    return F.linear(tokens, conv.weight.flatten(1), conv.bias)
-
-
 def over_grids(function: Callable[[Tensor], Tensor], tokens: Tensor, sides: tuple[int, ...]) -> Tensor:
     """Apply `function` ((B, C, S, S) -> (B, C', S, S)) to each grid of tokens (B, N, C): (B, N, C')."""
     parts = torch.split(tokens, [side * side for side in sides], dim=1)
     maps = [part.transpose(1, 2).reshape(*part.shape[::2], side, side) for part, side in zip(parts, sides, strict=True)]
     return torch.cat([function(cells).flatten(2) for cells in maps], dim=2).transpose(1, 2)
-
-
-def _rows(cells: Tensor) -> Tensor:
-    """(B, C, S, S) -> (B, S * S, C)."""
-    return cells.flatten(2).transpose(1, 2)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from duotrack.errors import InputError
+from duotrack.models.adapters import Entangle, HeadAdapter, Pointwise, SharedAttention
 from duotrack.models.attention import Attention, Block, Mlp
 from duotrack.models.hiera import StemBlock, WindowEmbed
 from duotrack.models.merged_head import MergedHead
@@ -32,10 +33,10 @@ _ROWS = 256
 class PackedLinear(nn.Module):
     """A linear layer for inference on the CPU, with its GELU if there is one; the numbers are the layer's."""
 
-    def __init__(self, linear: nn.Linear, *, gelu: bool = False) -> None:
+    def __init__(self, linear: nn.Linear | Pointwise, *, gelu: bool = False) -> None:
         super().__init__()
         # not a buffer: the layout is this machine's, it is not to be written anywhere
-        self._packed: Tensor = _OPS._reorder_linear_weight(linear.weight.detach(), _ROWS)
+        self._packed: Tensor = _OPS._reorder_linear_weight(linear.weight.detach().flatten(1), _ROWS)
         self._bias = None if linear.bias is None else linear.bias.detach()
         self._after: tuple[Any, ...] = ("gelu", [], "none") if gelu else ("none", [], "")
 
@@ -107,7 +108,7 @@ def _pack(part: nn.Module) -> None:
     for name in [name for name, _ in part.named_children()]:  # names only: a list of parts would keep them alive
         _pack_child(part, name)
         trim()  # or the layers' own weights and laid out ones pile up side by side
-    if isinstance(part, (Attention, StemBlock, MergedHead)):
+    if isinstance(part, (Attention, StemBlock, MergedHead, SharedAttention, Entangle, HeadAdapter)):
         _pack_within(part)
 
 
@@ -142,7 +143,7 @@ def _mlp(mlp: Mlp) -> nn.Module:
 
 def _pack_within(part: nn.Module) -> None:
     for name, child in list(part.named_children()):
-        if isinstance(child, nn.Linear):
+        if isinstance(child, (nn.Linear, Pointwise)):
             setattr(part, name, TileLinear(child) if fits(child) else PackedLinear(child))
         elif isinstance(child, nn.Conv2d):
             setattr(part, name, PackedConv(child))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from duotrack.models.adapters import Pointwise
 from duotrack.models.attention import Block, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.runtime import tile_block_ops, tile_ops
@@ -22,7 +23,7 @@ _REPLACED = ("norm1", "attn", "norm2", "mlp")
 class TileLinear(nn.Module):
     """A linear layer that `fits`."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear | Pointwise) -> None:
         super().__init__()
         self._layer = Conv(_packed(linear))
 
@@ -138,8 +139,8 @@ def attends(width: int, dtype: torch.dtype) -> bool:
 
 def fits(layer: nn.Linear | nn.Conv2d) -> bool:
     """Whether the units are here and can take the layer: channels in whole blocks; a convolution embeds patches."""
-    if isinstance(layer, nn.Linear):
-        sizes = (layer.in_features, layer.out_features)
+    if isinstance(layer, (nn.Linear, Pointwise)):
+        sizes = (layer.weight.shape[1], layer.weight.shape[0])
     else:
         sizes = (layer.in_channels * _patch(layer) ** 2, layer.out_channels)
     return layer.weight.dtype in TYPES and all(size and size % BLOCK == 0 for size in sizes) and ready()
@@ -152,8 +153,8 @@ def _patch(conv: nn.Conv2d) -> int:
     return side if embeds and (conv.padding, conv.dilation, conv.groups) == ((0, 0), (1, 1), 1) else 0
 
 
-def _packed(linear: nn.Linear) -> Layer:
-    return pack_layer(linear.weight.detach()[None], linear.bias)
+def _packed(linear: nn.Linear | Pointwise) -> Layer:
+    return pack_layer(linear.weight.detach().flatten(1)[None], linear.bias)
 
 
 def _norm(norm: nn.LayerNorm) -> Norm:
