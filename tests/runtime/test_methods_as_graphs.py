@@ -26,7 +26,7 @@ def test_exports_track_as_their_networks_do(zoo, tmp_path, name, suffix):
     for backend in done.trusted:
         tracker = duotrack.load_tracker(name, weights=done.path, backend=backend)
         same(track(tracker, [BOTH] * 3), expected)
-        with pytest.raises(InputError, match=r"cannot answer a frame without aux.*--missing"):
+        with pytest.raises(InputError, match=r"cannot answer a frame without aux.*missing: copy"):
             track(tracker, [BOTH, RGB])
         copying = duotrack.load_tracker(name, weights=done.path, backend=backend, missing="copy")
         same(

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -39,13 +39,10 @@ def test_the_switch_leaves_everything_to_torch(monkeypatch: pytest.MonkeyPatch) 
 def test_a_system_that_forbids_the_units_is_said(
     monkeypatch: pytest.MonkeyPatch, unloaded: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Refused:
-        tiles_ready = staticmethod(lambda: 0)
-        tiles_convs = tiles_mlp = tiles_attend = tiles_blocks = tiles_attention = SimpleNamespace()
-        tiles_window_patches = tiles_scan = SimpleNamespace()
-
+    refused = MagicMock()
+    refused.tiles_ready.return_value = 0
     monkeypatch.setattr(tile_library, "_has_units", lambda: True)
-    monkeypatch.setattr(tile_library, "load_library", lambda *_: Refused)
+    monkeypatch.setattr(tile_library, "load_library", lambda *_: refused)
     assert not tile_library.ready()
     assert "does not let programs use them" in caplog.text
 

@@ -16,9 +16,11 @@ from duotrack.models.adapters import Entangle, HeadAdapter, Pointwise, SharedAtt
 from duotrack.models.attention import Attention, Block, Mlp
 from duotrack.models.hiera import StemBlock, WindowEmbed
 from duotrack.models.merged_head import MergedHead
+from duotrack.models.patrack import AdaptedBlock
 from duotrack.models.ssm import ViMBlock
 from duotrack.models.vit import PatchEmbed
 from duotrack.runtime.mapped import give_back, trim
+from duotrack.runtime.tile_adapters import TileAdaptedBlock
 from duotrack.runtime.tile_block_ops import attention as tile_attention
 from duotrack.runtime.tile_head import TileHead, head_fits
 from duotrack.runtime.tile_scan import scan_fits, tile_scan
@@ -118,6 +120,10 @@ def _pack_child(part: nn.Module, name: str) -> None:
         block = TileBlock(child)
         setattr(part, name, block)
         _pack(block)
+    elif isinstance(child, AdaptedBlock) and block_fits(child):
+        adapted = TileAdaptedBlock(child)
+        setattr(part, name, adapted)
+        _pack(adapted)
     elif isinstance(child, WindowEmbed) and embed_fits(child):
         setattr(part, name, TileWindowEmbed(child))
     elif isinstance(child, MergedHead) and head_fits(child):

@@ -45,6 +45,16 @@ class Block(ctypes.Structure):
     )
 
 
+class Mixer(ctypes.Structure):
+    """As in `kernels/calls.h`."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("down", "down_bias", "filter", "peaks", "peaks_bias", "fuse", "up", "up_bias")),
+        ("epsilon", _FLOAT),
+        *((name, _INT) for name in ("channels", "hidden")),
+    )
+
+
 _ARGUMENTS = {
     "tiles_convs": (_POINTER, _INT, _INT, _INT, ctypes.POINTER(Conv), _INT, _INT, _POINTER, _INT),
     "tiles_window_patches": (
@@ -61,6 +71,10 @@ _ARGUMENTS = {
     ),
     "tiles_blocks": (_POINTER, _INT, _INT, ctypes.POINTER(Block), _INT, _INT, _INT, _POINTER, _INT),
     "tiles_scan": (_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _INT, _POINTER, _INT),
+    "tiles_mix": (
+        *(_POINTER, _INT, _INT, ctypes.POINTER(_INT), ctypes.POINTER(Mixer)),
+        *(_INT, _INT, _POINTER, _INT),
+    ),
     "tiles_attention": (
         *(_POINTER, _POINTER, _POINTER, _POINTER, ctypes.POINTER(_LONG)),
         *(_INT, _INT, _INT, _INT, _INT, _INT, _INT),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from duotrack.models.adapters import Pointwise
 from duotrack.models.attention import Block, Mlp
 from duotrack.models.hiera import StemBlock
+from duotrack.models.patrack import AdaptedBlock
 from duotrack.runtime import tile_block_ops, tile_ops
 from duotrack.runtime.tile_block_ops import PackedBlock
 from duotrack.runtime.tile_library import ready
@@ -75,17 +76,7 @@ class TileBlock(nn.Module):
         for name, child in block.named_children():
             if name not in _REPLACED and child is not shortcut:
                 self.add_module(name, child)
-        qkv, proj, heads = _attention_of(block)
-        self.packed = PackedBlock(
-            norm=_norm(block.norm1),
-            qkv=_packed(qkv),
-            proj=_packed(proj),
-            heads=heads,
-            mlp_norm=_norm(block.norm2),
-            first=_packed(block.mlp.fc1),
-            second=_packed(block.mlp.fc2),
-            shortcut=None if shortcut is None else _packed(shortcut),
-        )
+        self.packed = packed_block(block)
 
     def attend(self, tokens: Tensor, *, query: int | None = None, skip: int = 0) -> tuple[Tensor, Tensor | None]:
         """As `Block.attend`.
@@ -112,7 +103,23 @@ class TileBlock(nn.Module):
         return None if len(packed) <= len(after) else tile_block_ops.through(tokens, packed, skip=skip)
 
 
-def block_fits(block: Block | StemBlock) -> bool:
+def packed_block(block: Block | StemBlock | AdaptedBlock) -> PackedBlock:
+    """The layers of a block that fits, without its adapters if it has some."""
+    qkv, proj, heads = _attention_of(block)
+    shortcut = block.proj if isinstance(block, StemBlock) else None
+    return PackedBlock(
+        norm=_norm(block.norm1),
+        qkv=_packed(qkv),
+        proj=_packed(proj),
+        heads=heads,
+        mlp_norm=_norm(block.norm2),
+        first=_packed(block.mlp.fc1),
+        second=_packed(block.mlp.fc2),
+        shortcut=None if shortcut is None else _packed(shortcut),
+    )
+
+
+def block_fits(block: Block | StemBlock | AdaptedBlock) -> bool:
     """Whether the units are here and can take the whole block; one that pools has to change its channels."""
     qkv, proj, heads = _attention_of(block)
     layers = [qkv, proj, block.mlp.fc1, block.mlp.fc2]
@@ -123,8 +130,8 @@ def block_fits(block: Block | StemBlock) -> bool:
     return attends(proj.in_features // heads, qkv.weight.dtype) and all(fits(layer) for layer in layers)
 
 
-def _attention_of(block: Block | StemBlock) -> tuple[nn.Linear, nn.Linear, int]:
-    if isinstance(block, Block):
+def _attention_of(block: Block | StemBlock | AdaptedBlock) -> tuple[nn.Linear, nn.Linear, int]:
+    if not isinstance(block, StemBlock):
         return block.attn.qkv, block.attn.proj, block.attn.heads
     qkv, proj = block.attn["qkv"], block.attn["proj"]
     assert isinstance(qkv, nn.Linear)

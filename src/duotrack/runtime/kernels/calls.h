@@ -33,6 +33,18 @@ struct Block {
   int channels, outputs, heads, hidden;
 };
 
+// PATrack's frequency mixer, in float32: `channels` (multiples of 32) to `hidden` (of 4), to half as many again, to
+// `channels`. The norm's numbers are in `down`.
+struct Mixer {
+  const float *down, *down_bias;    // (hidden, channels)
+  const float* filter;              // (hidden / 2, hidden / 4, 3, 3): a convolution of the first quarter
+  const float *peaks, *peaks_bias;  // (hidden / 2, hidden / 4): a layer of the largest of the second quarter
+  const float* fuse;                // (3 hidden / 2, 3, 3): of each channel by itself, itself added
+  const float *up, *up_bias;        // (3 hidden / 2, channels)
+  float epsilon;
+  int channels, hidden;
+};
+
 // Whether this process may use the units.
 int tiles_ready();
 
@@ -68,6 +80,11 @@ int tiles_blocks(const char* from, int samples, int tokens, const Block* blocks,
 // float32; channels in multiples of 16, states up to 64.
 int tiles_scan(const float* u, const float* delta, const float* a, const float* b, const float* c, int samples,
                int length, int channels, int states, float* to, int threads);
+
+// Tokens (samples, tokens, channels) of square grids with these even `sides`, one after the other, normalised and
+// mixed; what comes of it is added to `to`, if `crossed` to the other half of the samples.
+int tiles_mix(const char* from, int samples, int tokens, const int* sides, const Mixer* mixer, int crossed, int wide,
+              char* to, int threads);
 
 // The four are (samples, heads, queries or keys, width); strides are of samples, heads and tokens, for each of them.
 int tiles_attention(const char* query, const char* key, const char* value, char* to, const long* strides, int samples,
