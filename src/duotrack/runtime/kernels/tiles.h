@@ -2,7 +2,7 @@
 //
 // float32 is multiplied as three such products. A number is the sum of two bfloat16 halves to 2^-17 of itself, and
 // x w = xh wh + xl wh + xh wl; what is left out, xl wl, is as small as that. `duotrack.runtime.tile_library`
-// compiles these files, `tile_ops`, `tile_block_ops` and `tile_scan` hand in the pointers.
+// compiles these files, `tile_ops`, `tile_block_ops`, `tile_scan` and `tile_adapters` hand in the pointers.
 //
 // A tile is 16 lines of 32 numbers. Rows to be multiplied lie as tiles (blocks of 32 inputs, parts, 16 rows, 32
 // inputs); what they are multiplied with as (panels of 32 outputs, blocks, parts, 2, 16 pairs of inputs, 16 outputs,
