@@ -1,4 +1,4 @@
-"""PATrack's adapters and blocks in C++ give the numbers of torch's."""
+"""Adapters of PATrack and IPL as they are made ready for tracking give the numbers of torch's."""
 
 import copy
 
@@ -11,10 +11,18 @@ from torch import nn
 from duotrack.evaluation.stopwatch import counted
 from duotrack.models.adapters import Entangle, FrequencyMixer, HeadAdapter, Pointwise, SharedAttention
 from duotrack.models.patrack import AdaptedBlock
-from duotrack.runtime.packed import PackedLinear, pack
+from duotrack.models.prompter import Prompter
+from duotrack.runtime.packed import PackedLinear, can_pack, pack
 from duotrack.runtime.tile_adapters import TileAdaptedBlock, add_mixed, pack_mixer
 from duotrack.runtime.tiles import TileLinear
 from units import TYPES, near, on_threads, ready, units
+
+
+@pytest.fixture
+def packs(precision: str) -> None:
+    """Skips a test where torch's library packs nothing either."""
+    if not can_pack(torch.device("cpu"), TYPES[precision]):
+        pytest.skip(f"torch packs nothing in {precision} for this processor")
 
 
 def restless(module: nn.Module) -> nn.Module:
@@ -94,6 +102,7 @@ def test_blocks(entangled: bool, crossed: bool, precision: str) -> None:
     near(found, exact, precision)
 
 
+@pytest.mark.usefixtures("packs")
 @pytest.mark.parametrize("width", [32, 24])
 def test_layers_of_adapters_are_packed(width: int, precision: str) -> None:
     """Those that do not fit the units as torch's library wants them."""
@@ -141,3 +150,23 @@ def test_what_does_not_go_together_is_refused() -> None:
         add_mixed(torch.randn(3, 20, 32), packed, (2, 4), torch.zeros(3, 20, 32), crossed=True)
     with pytest.raises(ValueError, match="40 channels"):
         pack_mixer(FrequencyMixer(dim=40), nn.LayerNorm(40))
+
+
+@pytest.mark.usefixtures("packs")
+@pytest.mark.parametrize("switch", ["1", "0"])
+def test_prompters_generate_and_give_back_as_before(
+    switch: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", switch)
+    torch.manual_seed(0)
+    prompter = ready(Prompter(dim=128), precision)
+    tokens = torch.randn(2, 30, 128, dtype=TYPES[precision])
+    with torch.inference_mode():
+        exact = copy.deepcopy(prompter).double()
+        operations = counted(lambda: prompter.reverse(tokens))
+        pack(prompter)
+        found = prompter.reverse(tokens)
+        near(found, exact.reverse(tokens.double()), precision)
+        near(prompter(found), exact(found.double()), precision)
+        assert counted(lambda: prompter.reverse(tokens)) == operations > 0
+    assert not [part for part in prompter.modules() if isinstance(part, nn.Linear)]

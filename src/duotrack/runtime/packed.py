@@ -17,6 +17,7 @@ from duotrack.models.attention import Attention, Block, Mlp
 from duotrack.models.hiera import StemBlock, WindowEmbed
 from duotrack.models.merged_head import MergedHead
 from duotrack.models.patrack import AdaptedBlock
+from duotrack.models.prompter import Coupling
 from duotrack.models.ssm import ViMBlock
 from duotrack.models.vit import PatchEmbed
 from duotrack.runtime.mapped import give_back, trim
@@ -105,6 +106,8 @@ def _pack(part: nn.Module) -> None:
         part.proj = TilePatches(part.proj) if fits(part.proj) else part.proj  # type: ignore[assignment]
     elif isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
         part.dot_product = tile_attention
+    elif isinstance(part, Coupling):
+        part.F, part.G = _two_layers(part.F), _two_layers(part.G)  # type: ignore[assignment]
     elif isinstance(part, ViMBlock) and part.chunked and scan_fits(*part.states):
         part.scan = tile_scan
     for name in [name for name, _ in part.named_children()]:  # names only: a list of parts would keep them alive
@@ -145,6 +148,16 @@ def _mlp(mlp: Mlp) -> nn.Module:
     if fits(mlp.fc1) and fits(mlp.fc2):
         return TileMlp(mlp)
     return nn.Sequential(PackedLinear(mlp.fc1, gelu=True), PackedLinear(mlp.fc2))
+
+
+def _two_layers(layers: nn.Sequential) -> nn.Module:
+    """Those of a coupling."""
+    first, relu, second = layers
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    if fits(first) and fits(second):
+        return TileLinear(first, second)
+    return nn.Sequential(PackedLinear(first), relu, PackedLinear(second))
 
 
 def _pack_within(part: nn.Module) -> None:

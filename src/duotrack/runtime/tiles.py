@@ -22,15 +22,15 @@ _REPLACED = ("norm1", "attn", "norm2", "mlp")
 
 
 class TileLinear(nn.Module):
-    """A linear layer that `fits`."""
+    """Linear layers with ReLUs between that all `fits`, or one."""
 
-    def __init__(self, linear: nn.Linear | Pointwise) -> None:
+    def __init__(self, *linears: nn.Linear | Pointwise) -> None:
         super().__init__()
-        self._layer = Conv(_packed(linear))
+        self._layers = tuple(Conv(_packed(linear), relu=linear is not linears[-1]) for linear in linears)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(..., inputs) of the layer's type -> (..., outputs)."""
-        made = tile_ops.convs(tokens.reshape(1, 1, -1, tokens.shape[-1]), (self._layer,))
+        """(..., inputs) of the layers' type -> (..., outputs)."""
+        made = tile_ops.convs(tokens.reshape(1, 1, -1, tokens.shape[-1]), self._layers)
         return made.view(*tokens.shape[:-1], made.shape[-1])
 
 
