@@ -44,3 +44,15 @@ def test_commands_explain_themselves_with_an_example(command):
 def test_importing_the_package_imports_nothing_heavy():
     _, modules = imported("-c", "import duotrack; duotrack.__version__")
     assert not modules & HEAVY
+
+
+def test_who_stops_reading_is_told_nothing():
+    """`duotrack ... | head`: typer ends such a program quietly."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "duotrack", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    child.stdout.close()  # before it has started
+    assert child.stderr is not None
+    said = child.stderr.read()
+    assert (child.wait(timeout=120), said) == (1, "")

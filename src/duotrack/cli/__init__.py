@@ -40,6 +40,8 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except InputError as error:
             message = str(error)
+        except BrokenPipeError:
+            raise  # who read what is printed has had enough (`| head`): typer ends quietly
         except OSError as error:  # no permission, not there: the operating system's words are clear
             where = f": {error.filename}" if error.filename else ""
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
