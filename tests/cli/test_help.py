@@ -49,7 +49,7 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_who_stops_reading_is_told_nothing():
     """`duotrack ... | head`: typer ends such a program quietly."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "duotrack", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "duotrack", "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
     child.stdout.close()  # before it has started
