@@ -1,11 +1,12 @@
 """Two files that belong together are replaced together, or neither is."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from duotrack.errors import InputError
-from duotrack.files import atomic_pair, writable
+from duotrack.files import atomic_pair, writable, write_text
 
 
 def filled(folder: Path) -> dict[str, str]:
@@ -73,4 +74,21 @@ def test_what_cannot_be_written_is_told_before(tmp_path: Path) -> None:
     assert writable(tmp_path / "file")
     assert not writable(tmp_path)
     assert not writable(tmp_path / "file" / "new.json")
+    for wrong in ("/", "", "/proc/new.json", "a\0b", "b" * 300, tmp_path / ("c" * 300) / "new.json", "/dev/null"):
+        assert not writable(wrong), wrong
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_links_stay_and_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "circle").symlink_to("circle")
+    for wrong in ("pipe", "circle"):
+        assert not writable(tmp_path / wrong)
+        with pytest.raises(InputError, match="cannot write"):
+            write_text(tmp_path / wrong, "new")
+    assert (tmp_path / "pipe").is_fifo()

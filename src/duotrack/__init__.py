@@ -12,7 +12,7 @@ __all__ = ["FramePair", "InputError", "TrackResult", "build_net", "load_tracker"
 
 if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
     # Read when torch loads GNU's OpenMP. Its own default lets waiting threads circle for milliseconds: beside a busy
-    # program a frame then takes up to thirty times as long (docs/speed.md)
+    # program a network then takes three times as long as with this, alone a twentieth less (docs/speed.md)
     os.environ["GOMP_SPINCOUNT"] = "5000"
 
 if TYPE_CHECKING:

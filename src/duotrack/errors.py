@@ -11,6 +11,16 @@ class InputError(ValueError):
     """
 
 
+def check_type(name: str, value: object, kinds: tuple[type, ...], words: str) -> None:
+    """An argument is of one of these types (a bool is no number), which `words` names for the message.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise InputError(f"{name} is {value!r}: give {words}")
+
+
 def nearest(name: str, known: list[str]) -> str:
     """A hint for a misspelt name: `"; did you mean 'x'?"`, or what is known (of hundreds of names the first few)."""
     import difflib

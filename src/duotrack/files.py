@@ -14,21 +14,27 @@ from duotrack.errors import InputError
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` with the same suffix; rename it to `path` when the block ends well.
 
-    On any error the temporary file is removed and `path` keeps what it held before.
+    On any error the temporary file is removed and `path` keeps what it held before. A link stays: what it leads to is
+    replaced.
 
     Raises:
-        InputError: the folder cannot be made or written, or `path` is a folder itself.
+        InputError: the folder cannot be made or written, or `path` is a folder itself, a device or a pipe.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"cannot write {path}: it is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise InputError(f"cannot write {path}: it is a device or a pipe, which a file would replace; name a file")
     try:
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"cannot write {path}: {_file_among(path)} is a file; choose another folder") from error
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    except RuntimeError as error:  # Python's before 3.13 of links that lead to themselves
+        raise InputError(f"cannot write {path}: its links lead in a circle; name another file") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -66,10 +72,16 @@ def atomic_pair(first: str | Path, second: str | Path) -> Iterator[tuple[Path, P
 
 
 def writable(path: str | Path) -> bool:
-    """Whether a file can be put there, as far as can be told without trying; its folders may be yet to make."""
-    path = Path(path)
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    return not path.is_dir() and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    """Whether `atomic_path` can be expected to put a file there; its folders may be yet to make."""
+    try:
+        path = Path(path).resolve()
+        if path.exists():
+            return path.is_file() and writable(path.with_name(f".{path.name[:200]}-new"))
+        folder = next(parent for parent in path.parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except (OSError, ValueError, RuntimeError, StopIteration):  # too long, not a folder, forbidden, no name at all
+        return False
 
 
 def _file_among(path: Path) -> Path:

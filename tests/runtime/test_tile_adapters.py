@@ -49,14 +49,16 @@ def made(dim: int, hidden: int, precision: str) -> tuple[FrequencyMixer, nn.Laye
     blocks=st.integers(1, 4),
     quarter=st.integers(1, 4),
     crossed=st.booleans(),
+    scale=st.sampled_from((0, 1e-3, 3)),
     threads=st.integers(1, 5),
     name=st.sampled_from(sorted(TYPES)),
 )
-def test_mixers(half: int, sides: list[int], blocks: int, quarter: int, crossed: bool, threads: int, name: str) -> None:
+def test_mixers(
+    half: int, sides: list[int], blocks: int, quarter: int, crossed: bool, scale: float, threads: int, name: str
+) -> None:
     mixer, norm = made(32 * blocks, 4 * quarter, name)
-    tokens, before = (
-        (3 * torch.randn(2, 2 * half, sum(s * s for s in sides), 32 * blocks) + 1).to(TYPES[name]).unbind(0)
-    )
+    many = torch.randn(2, 2 * half, sum(s * s for s in sides), 32 * blocks)
+    tokens, before = (scale * many + 1).to(TYPES[name]).unbind(0)
     onto = before.clone()
     with on_threads(threads):
         add_mixed(tokens, pack_mixer(mixer, norm), tuple(sides), onto, crossed=crossed)
@@ -68,7 +70,7 @@ def test_mixers(half: int, sides: list[int], blocks: int, quarter: int, crossed:
 
 @units
 def test_what_is_no_number_stays_where_it_reaches() -> None:
-    """As torch: also among local maxima, and a token of infinities becomes NaN in its norm."""
+    """As torch; numbers whose squares are no float32 any more are none either, where torch still has some."""
     mixer, norm = made(32, 8, "fp32")
     for wrong in (torch.nan, torch.inf):
         tokens = torch.randn(2, 100 + 16, 32)
@@ -77,6 +79,10 @@ def test_what_is_no_number_stays_where_it_reaches() -> None:
         add_mixed(tokens, pack_mixer(mixer, norm), (10, 4), found, crossed=False)
         assert torch.equal(found.isnan(), mixer(norm(tokens), (10, 4)).isnan())
         assert 1 < found.isnan().any(dim=-1).sum() < 30
+    tokens[0, 44] = 1e20 * torch.randn(32)
+    found = torch.zeros_like(tokens)
+    add_mixed(tokens, pack_mixer(mixer, norm), (10, 4), found, crossed=False)
+    assert found[0, 44].isnan().all()
 
 
 @units
@@ -137,12 +143,19 @@ def test_what_does_not_go_together_is_refused() -> None:
     mixer, norm = made(32, 8, "fp32")
     packed = pack_mixer(mixer, norm)
     tokens, onto = torch.randn(2, 20, 32), torch.zeros(2, 20, 32)
-    for wrong in ((tokens[..., :16], onto), (tokens, onto[:, :19]), (tokens.double(), onto), (tokens, onto.bfloat16())):
+    for wrong in (
+        (tokens[..., :16], onto),
+        (tokens, onto[:, :19]),
+        (tokens.double(), onto),
+        (tokens, onto.bfloat16()),
+        (tokens.to("meta"), onto),
+    ):
         with pytest.raises(ValueError, match="for a mixer of 32 channels"):
             add_mixed(wrong[0], packed, (2, 4), wrong[1], crossed=False)
-    for where in (tokens, torch.zeros(2, 32, 20).mT):
-        with pytest.raises(ValueError, match="elsewhere"):
-            add_mixed(tokens, packed, (2, 4), where, crossed=False)
+    three = torch.zeros(3, 20, 32)
+    for where in (three[:2], three[1:], torch.zeros(2, 32, 20).mT):
+        with pytest.raises(ValueError, match="memory of its own"):
+            add_mixed(three[:2], packed, (2, 4), where, crossed=False)
     for sides in ((4,), (4, 1, 1, 1, 1), (), (-2, 4)):
         with pytest.raises(ValueError, match="20 tokens in grids"):
             add_mixed(tokens, packed, sides, onto, crossed=False)

@@ -41,7 +41,7 @@ def test_a_system_that_forbids_the_units_is_said(
 ) -> None:
     refused = MagicMock()
     refused.tiles_ready.return_value = 0
-    monkeypatch.setattr(tile_library, "_has_units", lambda: True)
+    monkeypatch.setattr(tile_library, "has_units", lambda: True)
     monkeypatch.setattr(tile_library, "load_library", lambda *_: refused)
     assert not tile_library.ready()
     assert "does not let programs use them" in caplog.text
@@ -52,7 +52,7 @@ def test_a_system_that_forbids_the_units_is_said(
 def test_without_a_compiler_torch_multiplies_and_it_is_said(
     compiler: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tile_library, "_has_units", lambda: True)
+    monkeypatch.setattr(tile_library, "has_units", lambda: True)
     monkeypatch.setattr(native, "compiler", lambda: compiler)
     monkeypatch.setenv("DUOTRACK_CACHE", str(tmp_path))
     with caplog.at_level(logging.WARNING):
@@ -68,7 +68,7 @@ def test_without_a_compiler_torch_multiplies_and_it_is_said(
 
 @pytest.mark.usefixtures("unloaded")
 def test_other_processors_are_not_asked_for_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tile_library, "_has_units", lambda: False)
+    monkeypatch.setattr(tile_library, "has_units", lambda: False)
     monkeypatch.setattr(tile_library, "load_library", lambda *_: pytest.fail("compiled for nothing"))
     assert not fits(nn.Linear(64, 64))
     packed = pack(ready(nn.Sequential(Block(dim=64, heads=2)), "fp32"))

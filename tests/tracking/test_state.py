@@ -99,6 +99,7 @@ def test_enough_high_frames_always_bring_it_back(high, before):
         {"lost_after": 0},
         {"recover_after": 0},
         {"lost_after": 3.5},
+        {"lost_below": 10**400},
         {"recover_after": math.inf},
         {"lost_after": math.nan},
     ],

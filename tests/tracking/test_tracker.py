@@ -268,6 +268,7 @@ BAD_BOXES = [
     (((60, 40, 20, 20), (1, 1, 5, 5)), "four numbers"),
     ("60,40,20,20", "four numbers"),
     (None, "got None"),
+    ((10**400, 1, 1, 1), "four numbers"),
     ((-1e6, -1e6, 2e6, 2e6), "far larger"),
 ]
 

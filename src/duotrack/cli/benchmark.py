@@ -136,7 +136,7 @@ def parse_changes(text: str) -> dict[str, Any]:
     """Fields of the configuration that is compared with, from "key=value,key=value".
 
     Raises:
-        InputError: an unknown key, or no value.
+        InputError: an unknown key, one that comes twice, or no value.
     """
     changes: dict[str, Any] = {}
     for part in text.split(","):
@@ -145,6 +145,8 @@ def parse_changes(text: str) -> dict[str, Any]:
             raise InputError(f"--compare has no key {key!r}{nearest(key, list(_COMPARABLE))}")
         if not equals or not value:
             raise InputError(f"--compare takes key=value, got {part!r}; for example --compare precision=bf16")
+        if key in changes:
+            raise InputError(f"--compare has {key} twice; give it once")
         changes[key] = Path(value) if key == "weights" else value
     return changes
 
@@ -158,9 +160,6 @@ def _track(
     rounds: int,
     peak: bool,
 ) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    import torch
     from rich.console import Console
     from rich.progress import Progress
 
@@ -183,8 +182,7 @@ def _track(
     for report in reports:
         _print(report, shown)
     found = {**reports[0].as_dict(), "modalities": modalities, "size": None if sources else list(size)}
-    found |= {"sources": [str(each) for each in sources], "frames": frames, "rounds": rounds}
-    found |= {**machine, "duotrack": version("duotrack"), "torch": torch.__version__}
+    found |= {"sources": [str(each) for each in sources], "frames": frames, "rounds": rounds, **machine}
     for report, comparison in zip(reports[1:], comparisons, strict=True):
         shown.print(_words(report.configuration, comparison), highlight=False, soft_wrap=True)
         ratios = {name: vars(getattr(comparison, name)) for name in ("network", "frame")}
@@ -224,7 +222,7 @@ def _words(other: "Configuration", comparison: "Comparison") -> str:
         return f"{each.median:.2f} ({each.q1:.2f} to {each.q3:.2f})"
 
     return (
-        f"{_title(other)} is faster by a factor of {words(comparison.network)} in the network, "
+        f"{_title(other)}: {words(comparison.network)} times as fast in the network, "
         f"{words(comparison.frame)} end to end"
     )
 
@@ -248,10 +246,12 @@ def _train(
         if error.name is None or error.name.split(".")[0] not in ("pytorch_lightning", "tensorboard"):
             raise
         raise InputError(f"training needs {error.name}; install it with: pip install 'duotrack[train]'") from error
+    from duotrack.evaluation.machine import about_machine
     from duotrack.evaluation.speed import spread
     from duotrack.training.data import Folders
 
     data, stills, photos, cutouts = (tuple(paths or ()) for paths in given)
+    machine = about_machine()
     folders = Folders(data, stills, photos=photos, cutouts=cutouts) if any(given) else None
     speed = measure_training(resolved, folders, batches=batches, size=size, device=device)  # type: ignore[arg-type]
     batch = spread([1000 * seconds for seconds in speed.seconds])
@@ -270,4 +270,5 @@ def _train(
         "pairs_per_second": speed.pairs_per_second,
         "waiting_share": speed.waiting_share,
         "batch_ms": vars(batch),
+        **machine,
     }

@@ -39,6 +39,8 @@ def export(
     """
     import json
 
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; name a file in it, .onnx or .xml")
     files = [out, out.with_suffix(".bin")] if out.suffix == ".xml" else [out]
     if (there := [str(file) for file in files if file.exists()]) and not force:
         raise InputError(f"{' and '.join(there)} is there already; give --force to replace it, or another --out")

@@ -140,12 +140,14 @@ def measure(
     """
     with ExitStack() as stack:
         counter = stack.enter_context(_process())
-        _call(counter, _hush)  # it loads the networks that are measured: what is to be said of them, others say
+        _call(counter, _hush, "duotrack")  # it loads the networks that are measured: what is to be said, others say
         crew: list[_Member] = []
         for each in configurations:
             try:
                 each = each.settled()
                 worker = stack.enter_context(_process())
+                if any(each.weights_of() == member.configuration.weights_of() for member in crew):
+                    _call(worker, _hush, "duotrack.weights")
                 crew.append(_Member(each, worker, _call(worker, device_of, each, clip)))
             except InputError as error:
                 if refused is None or len(configurations) == 1:
@@ -269,8 +271,8 @@ def compared(first: list[Round], other: list[Round]) -> Comparison:
     )
 
 
-def _hush() -> None:
-    logging.getLogger("duotrack").setLevel(logging.ERROR)
+def _hush(name: str) -> None:
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager

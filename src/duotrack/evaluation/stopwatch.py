@@ -53,6 +53,10 @@ class Configuration:
             precision = facts_of(self.weights).precision
         return replace(self, backend=backend, precision=precision)
 
+    def weights_of(self) -> tuple[str, Path | None]:
+        """What is loaded, however it is computed."""
+        return self.model, self.weights
+
     def eager(self) -> "Configuration":
         """The same network computed by torch in fp32, to count what it does; an exported one's values do not matter."""
         eager = replace(self, backend="torch", precision="fp32", device="cpu")

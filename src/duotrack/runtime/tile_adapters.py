@@ -91,8 +91,8 @@ def add_mixed(tokens: Tensor, mixer: PackedMixer, sides: tuple[int, ...], onto: 
         raise ValueError(f"{samples} samples have no halves that could be crossed")
     if not tokens.numel():
         return
-    if not onto.is_contiguous() or onto.data_ptr() == tokens.data_ptr():
-        raise ValueError("what is added to lies in one piece, and elsewhere")
+    if not onto.is_contiguous() or onto.untyped_storage().data_ptr() == tokens.untyped_storage().data_ptr():
+        raise ValueError("what is added to lies in one piece, and in memory of its own")
     tally(lambda: samples * count * mixer.operations)
     call(
         "tiles_mix",

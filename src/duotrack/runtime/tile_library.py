@@ -128,7 +128,7 @@ def call(name: str, *arguments: object) -> None:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    if not _has_units():
+    if not has_units():
         return None
     files = resources.files("duotrack").joinpath("runtime", "kernels").iterdir()
     try:
@@ -147,7 +147,8 @@ def _library() -> ctypes.CDLL | None:
     return library
 
 
-def _has_units() -> bool:
+def has_units() -> bool:
+    """Whether this processor multiplies tiles of bf16, as far as the system says; `ready` also asks for a compiler."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -107,8 +107,8 @@ def check_box(box: ArrayLike, height: int, width: int) -> NDArray[np.float64]:
     frame = f"the frame is {width}x{height} pixels"
     try:
         values = np.array(box, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"box {box!r} is not four numbers x, y, w, h ({frame})") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"box {box!r:.200} is not four numbers x, y, w, h ({frame})") from error
     if box is None:
         raise InputError(f"a box is four numbers x, y, w, h; got None ({frame})")
     if values.shape != (4,):

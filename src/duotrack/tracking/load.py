@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from duotrack.depth import Colours
-from duotrack.errors import InputError, nearest
+from duotrack.errors import InputError, check_type, nearest
 from duotrack.frames import Kind
 from duotrack.models.zoo import model_spec
 from duotrack.runtime.backends import (
@@ -28,16 +28,15 @@ from duotrack.tracking.redetect import Redetection
 from duotrack.tracking.state import StateRule, state_rule
 from duotrack.tracking.template import TemplateRule, rule_for
 from duotrack.tracking.tracker import Tracker
+from duotrack.weights.build import TAKES
 from duotrack.weights.task import settle_kind, warn_of_other_crops
 
 _NUMBER = ((Real, NoneType), "a number")
 _TAKES: dict[str, tuple[tuple[type, ...], str]] = {
-    "name": ((str,), "the name of a model, such as 'ckd-tiny'"),
-    "weights": ((str, Path, NoneType), "a path, or None"),
+    **{name: TAKES[name] for name in ("name", "weights", "elimination")},
     "device": ((str, torch.device), "'auto', 'cpu', 'cuda' or 'cuda:N'"),
     "precision": ((str, NoneType), "'fp32', 'bf16', 'fp16', 'int8' or None"),
     "backend": ((str, NoneType), "'torch', 'compiled', 'onnxruntime', 'openvino' or None"),
-    "elimination": ((str, NoneType), "'mce', 'ce', 'none' or None"),
     "prepare_for": ((tuple, list, str), "('rgb', 'aux'), ('rgb',) or ('aux',)"),
     "modality": ((str, NoneType), "'thermal', 'depth', 'event' or None"),
     "depth_colours": ((str,), "'bgr' or 'rgb'"),
@@ -159,9 +158,7 @@ def _check_types(**given: object) -> None:
     for key, value in given.items():
         if key not in _TAKES:
             raise InputError(f"load_tracker takes no {key!r}{nearest(key, list(_TAKES))}")
-        kinds, words = _TAKES[key]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise InputError(f"{key} is {value!r}: give {words}")
+        check_type(key, value, *_TAKES[key])
         if key in _CHOICES and value is not None and value not in _CHOICES[key]:
             raise InputError(f"no {key} is called {value!r}{nearest(str(value), list(_CHOICES[key]))}")
 

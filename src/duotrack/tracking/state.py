@@ -15,6 +15,7 @@ the same scores.)
 
 import math
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Any
 
 from duotrack.errors import InputError, nearest
@@ -43,11 +44,15 @@ class StateRule:
 
     def __post_init__(self) -> None:
         if not 0 <= self.lost_below <= self.uncertain_below <= self.tracking_above <= 1:
-            got = f"{self.lost_below:g}, {self.uncertain_below:g}, {self.tracking_above:g}"
+            got = f"{self.lost_below!s:.20}, {self.uncertain_below!s:.20}, {self.tracking_above!s:.20}"
             raise InputError(f"lost_below, uncertain_below, tracking_above are {got}: they must rise, between 0 and 1")
-        counts = self.lost_after, self.recover_after
-        if not all(count >= 1 and float(count).is_integer() for count in counts):
-            raise InputError(f"lost_after, recover_after are {counts[0]}, {counts[1]}: each is 1 frame, or more")
+        if not all(_whole(count) and count >= 1 for count in (self.lost_after, self.recover_after)):
+            got = f"{self.lost_after!s:.20}, {self.recover_after!s:.20}"
+            raise InputError(f"lost_after, recover_after are {got}: each is a whole number of frames, 1 or more")
+
+
+def _whole(count: Any) -> bool:
+    return isinstance(count, Integral) or float(count).is_integer()
 
 
 def state_rule(**thresholds: float | None) -> StateRule:

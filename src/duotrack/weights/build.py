@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import NoneType
 
 from torch import Tensor, nn
 
-from duotrack.errors import InputError
+from duotrack.errors import InputError, check_type
 from duotrack.models.patrack import ROUTINGS
 from duotrack.models.zoo import ModelSpec, build_on_meta, elimination_of, model_spec
 from duotrack.weights.convert import (
@@ -32,6 +33,15 @@ _TINY_OWN = tuple(f"{b}{n}" for b in ("branch.", "teacher_rgb.", "teacher_tir.")
 _LAYERS = (*(f"blocks.{i}." for i in range(12)), *(f"{m}_msa_layers.{k}." for m in ("rgb", "tir") for k in range(3)))
 _PROMPTERS = tuple(f"backbone.{layer}align_adapter_" for layer in _LAYERS)
 _IPL_OWN = (*_PROMPTERS, "backbone.rgb_msa_layers.", "backbone.tir_msa_layers.", "backbone.mst_")
+
+
+TAKES: dict[str, tuple[tuple[type, ...], str]] = {
+    "name": ((str,), "the name of a model, such as 'ckd-tiny'"),
+    "weights": ((str, Path, NoneType), "a path, or None"),
+    "elimination": ((str, NoneType), "'mce', 'ce', 'none' or None"),
+    "teachers": ((bool,), "True or False"),
+}
+"""Types of arguments, and what to say instead of another."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,11 @@ def build_net(
         teachers: build the training form.
 
     Raises:
-        InputError: unknown model or elimination, an unreadable checkpoint, or one that does not fit the model.
+        InputError: an argument of another type, unknown model or elimination, an unreadable checkpoint, or one that
+            does not fit the model.
     """
+    for key, value in {"name": name, "weights": weights, "elimination": elimination, "teachers": teachers}.items():
+        check_type(key, value, *TAKES[key])
     spec = model_spec(name)
     if weights is not None:
         return build_from(read_checkpoint(weights, teachers=teachers), name, elimination=elimination, teachers=teachers)

@@ -73,7 +73,7 @@ void mix(const float* cells, long row, const Place& at, const Mixer& mixer, floa
     for (int i = 0; i < half; i++)
       for (int j = 0; j < quarter; j++) to[i] += cell[j] * mixer.filter[(i * quarter + j) * 9 + tap];
     for (int j = 0; j < quarter; j++)
-      if (!(cell[quarter + j] <= peaks[j])) peaks[j] = std::isnan(peaks[j]) ? peaks[j] : cell[quarter + j];
+      peaks[j] = std::max(peaks[j], cell[quarter + j]);  // where one is no number, nor is what the filter makes
   });
   for (int i = 0; i < half; i++) {
     float sum = mixer.peaks_bias[i];
