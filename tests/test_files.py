@@ -85,6 +85,15 @@ def test_links_stay_and_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_text() == "new"
+    (tmp_path / "blob").write_text("old")
+    (tmp_path / "net.bin").symlink_to("blob")
+    with atomic_pair(tmp_path / "net.xml", tmp_path / "net.bin") as (first, second):
+        assert (first.suffix, second.suffix) == (".xml", ".bin")
+        first.write_text("new")
+        second.write_text("new")
+    assert (tmp_path / "net.bin").is_symlink()
+    assert (tmp_path / "blob").read_text() == "new"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["blob", "link", "net.bin", "net.xml", "target"]
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "circle").symlink_to("circle")
     for wrong in ("pipe", "circle"):

@@ -25,10 +25,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise InputError(f"cannot write {path}: it is a folder; name a file")
     if path.exists() and not path.is_file():
         raise InputError(f"cannot write {path}: it is a device or a pipe, which a file would replace; name a file")
+    suffix = path.suffix  # of the link, where it is one: writers go by it
     try:
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=suffix, dir=path.parent)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"cannot write {path}: {_file_among(path)} is a file; choose another folder") from error
     except OSError as error:
@@ -57,16 +58,16 @@ def atomic_pair(first: str | Path, second: str | Path) -> Iterator[tuple[Path, P
     Raises:
         InputError: as `atomic_path`, for either.
     """
-    second = Path(second)
     with ExitStack() as undo:
         with atomic_path(first) as one, atomic_path(second) as two:
             yield one, two
+            place = Path(second).resolve()  # as `atomic_path` does
             kept = two.with_name(f"{two.name}.old")
-            if second.exists():
-                second.replace(kept)
-                undo.callback(kept.replace, second)
+            if place.exists():
+                place.replace(kept)
+                undo.callback(kept.replace, place)
             else:
-                undo.callback(second.unlink, missing_ok=True)
+                undo.callback(place.unlink, missing_ok=True)
         undo.pop_all()
     kept.unlink(missing_ok=True)
 
