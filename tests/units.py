@@ -1,4 +1,4 @@
-"""What tests of products on matrix units share; `units` is for those that need them, on whatever machine this is."""
+"""What tests of kernels share; `units` is for those that need what kernels multiply with, whatever machine this is."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ NEAR = {"fp32": 3e-5, "bf16": 2e-2}
 """Of the largest number there is."""
 Layer = TypeVar("Layer", bound=nn.Module)
 
-units = pytest.mark.usefixtures("matrix_units")
+units = pytest.mark.usefixtures("every_unit")
 
 
 def ready(layer: Layer, precision: str) -> Layer:

@@ -1,10 +1,15 @@
-"""Networks that tests of the runtime export, and the processor's matrix units where they are."""
+"""Networks that tests of the runtime export, and the units of this processor that kernels are for."""
 
+import ctypes
+import hashlib
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 
 from duotrack.runtime import tile_library
+from duotrack.runtime.native import load_library
 from small_net import put_into_zoo
 from units import TYPES
 
@@ -18,15 +23,31 @@ def zoo(monkeypatch):
 @pytest.fixture(autouse=True, scope="package")
 def _no_switch() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DUOTRACK_MATRIX_UNITS", raising=False)
+        patch.delenv("DUOTRACK_KERNELS", raising=False)
         yield
 
 
-@pytest.fixture
-def matrix_units() -> None:
-    """Skips a test where there are none."""
+@pytest.fixture(params=["amx", "avx512"])
+def every_unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all units that kernels are for, one after the other; skips a test where none are.
+
+    Matrix units are emulated where there are only vectors.
+    """
+    monkeypatch.setenv("DUOTRACK_KERNELS", "avx512")
+    if tile_library.ready() and tile_library._library("amx") is None:
+        real = tile_library._library
+        monkeypatch.setattr(tile_library, "_library", lambda used: _emulated() if used == "amx" else real(used))
+    monkeypatch.setenv("DUOTRACK_KERNELS", request.param)
     if not tile_library.ready():
-        pytest.skip("this processor has no matrix units, or no compiler is here to reach them")
+        pytest.skip(f"this processor has no {request.param}, or no compiler is here to reach it")
+
+
+@cache
+def _emulated() -> ctypes.CDLL:
+    header = Path(__file__).with_name("emulated_amx.h")
+    marks = ("-D__AMX_BF16__", f"-DEMULATED={hashlib.sha256(header.read_bytes()).hexdigest()}", "-include", str(header))
+    library = load_library("emulated", tile_library.code(), (*tile_library._FLAGS, *marks))
+    return tile_library.described(library)
 
 
 @pytest.fixture(params=TYPES)

@@ -21,8 +21,8 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @pytest.fixture(autouse=True)
-def _without_matrix_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", "0")
+def _without_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUOTRACK_KERNELS", "0")
 
 
 @pytest.fixture(params=TYPES)

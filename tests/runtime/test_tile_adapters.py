@@ -171,7 +171,7 @@ def test_what_does_not_go_together_is_refused() -> None:
 def test_prompters_generate_and_give_back_as_before(
     switch: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", switch)
+    monkeypatch.setenv("DUOTRACK_KERNELS", switch)
     torch.manual_seed(0)
     prompter = ready(Prompter(dim=128), precision)
     tokens = torch.randn(2, 30, 128, dtype=TYPES[precision])

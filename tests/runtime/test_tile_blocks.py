@@ -1,6 +1,7 @@
-"""Whole blocks on matrix units: the numbers of `Block`, whoever else computes at the time."""
+"""Whole blocks in C++ of ours: the numbers of `Block`, whoever else computes at the time."""
 
 import copy
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -181,10 +182,10 @@ def test_a_network_tracks_as_without_the_units(
         [torch.randn(1, 3, size, size) if there else None for there in given_names] for size in (96, 192)
     )
     maps = []
-    for switch, given_precision in (("0", "fp32"), ("1", precision)):
-        monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", switch)
+    for switch, given_precision in (("0", "fp32"), (os.environ["DUOTRACK_KERNELS"], precision)):
+        monkeypatch.setenv("DUOTRACK_KERNELS", switch)
         run = prepare(copy.deepcopy(net), device=CPU, precision=given_precision, packed=True)
-        assert any(isinstance(part, TileBlock) for part in run.modules()) == (switch == "1")
+        assert any(isinstance(part, TileBlock) for part in run.modules()) == (switch != "0")
         with torch.inference_mode():
             memory = run.remember(template) if keeps_templates(run) else template
             maps.append(run(template=memory, search=search, available=available))

@@ -1,4 +1,4 @@
-"""The merged head on matrix units gives the head's maps."""
+"""The merged head in C++ of ours gives the head's maps."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The kernels for matrix units are loaded where they may be; otherwise torch multiplies, and it is said."""
+"""Kernels are loaded for the units that are here and may be used; otherwise torch multiplies, and it is said."""
 
 import logging
 from collections.abc import Iterator
@@ -17,34 +17,71 @@ from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, attends, fits
 from units import ready
 
 
+EVERYTHING = frozenset.union(*tile_library._ASKED.values())
+
+
 @pytest.fixture
 def unloaded() -> Iterator[None]:
     """What was compiled is looked for anew, before and after."""
-    tile_library._library.cache_clear()
+    _forget()
     yield
+    _forget()
+
+
+def _forget() -> None:
     tile_library._library.cache_clear()
+    tile_library._warn.cache_clear()
 
 
 def test_the_switch_leaves_everything_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tile_library, "_library", object)
+    monkeypatch.setattr(tile_library, "_library", lambda used: used)
     assert fits(nn.Linear(64, 64))
-    monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", "0")
+    monkeypatch.setenv("DUOTRACK_KERNELS", "0")
     assert not fits(nn.Linear(64, 64))
     assert not attends(64, torch.float32)
-    monkeypatch.setenv("DUOTRACK_MATRIX_UNITS", "off")
+    monkeypatch.setenv("DUOTRACK_KERNELS", "off")
     with pytest.raises(InputError, match="'off': give 0"):
         fits(nn.Linear(64, 64))
+
+
+@pytest.mark.parametrize(
+    ("here", "said", "used"),
+    [
+        (("amx", "avx512"), "1", "amx"),
+        (("amx", "avx512"), "", "amx"),
+        (("amx", "avx512"), "avx512", "avx512"),
+        (("avx512",), "1", "avx512"),
+        (("avx512",), "amx", None),
+        ((), "1", None),
+    ],
+    ids=str,
+)
+def test_the_best_units_are_used_unless_told_otherwise(
+    here: tuple[str, ...], said: str, used: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tile_library, "_library", lambda each: each if each in here else None)
+    monkeypatch.setenv("DUOTRACK_KERNELS", said)
+    assert tile_library.units() == used
+    assert tile_library.ready() == (used is not None)
+
+
+def test_processors_are_asked_for_what_kernels_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["fpu", "avx512f", "avx512bw", "avx512vl", "avx512_bf16"]
+    for more, found in ([], {"avx512"}), (["amx_tile", "amx_bf16"], {"avx512", "amx"}):
+        text = f"model name: one\nflags\t: {' '.join(flags + more)}\n"
+        monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
+        assert {each for each, asked in tile_library._ASKED.items() if asked <= tile_library.abilities()} == found
 
 
 def test_a_system_that_forbids_the_units_is_said(
     monkeypatch: pytest.MonkeyPatch, unloaded: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    refused = MagicMock()
+    refused, allowed = MagicMock(), MagicMock()
     refused.tiles_ready.return_value = 0
-    monkeypatch.setattr(tile_library, "has_units", lambda: True)
-    monkeypatch.setattr(tile_library, "load_library", lambda *_: refused)
-    assert not tile_library.ready()
-    assert "does not let programs use them" in caplog.text
+    monkeypatch.setattr(tile_library, "abilities", lambda: EVERYTHING)
+    monkeypatch.setattr(tile_library, "load_library", lambda name, *_: refused if "amx" in name else allowed)
+    assert tile_library.units() == "avx512"
+    assert "the system does not let programs use amx" in caplog.text
 
 
 @pytest.mark.usefixtures("unloaded")
@@ -52,7 +89,7 @@ def test_a_system_that_forbids_the_units_is_said(
 def test_without_a_compiler_torch_multiplies_and_it_is_said(
     compiler: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tile_library, "has_units", lambda: True)
+    monkeypatch.setattr(tile_library, "abilities", lambda: EVERYTHING)
     monkeypatch.setattr(native, "compiler", lambda: compiler)
     monkeypatch.setenv("DUOTRACK_CACHE", str(tmp_path))
     with caplog.at_level(logging.WARNING):
@@ -60,7 +97,7 @@ def test_without_a_compiler_torch_multiplies_and_it_is_said(
         assert not fits(nn.Linear(64, 64))
     assert [each.levelname for each in caplog.records] == ["WARNING"]
     assert "install g++ 11 or newer" in caplog.text
-    assert "DUOTRACK_MATRIX_UNITS=0" in caplog.text
+    assert "DUOTRACK_KERNELS=0" in caplog.text
     assert not list((tmp_path / "kernels").glob("*"))
     packed = pack(ready(nn.Sequential(Block(dim=64, heads=2)), "fp32"))
     assert not [part for part in packed.modules() if isinstance(part, TileBlock | TileLinear | TileMlp)]
@@ -68,8 +105,10 @@ def test_without_a_compiler_torch_multiplies_and_it_is_said(
 
 @pytest.mark.usefixtures("unloaded")
 def test_other_processors_are_not_asked_for_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tile_library, "has_units", lambda: False)
+    monkeypatch.setattr(tile_library, "abilities", lambda: frozenset({"avx512f"}))
     monkeypatch.setattr(tile_library, "load_library", lambda *_: pytest.fail("compiled for nothing"))
     assert not fits(nn.Linear(64, 64))
     packed = pack(ready(nn.Sequential(Block(dim=64, heads=2)), "fp32"))
     assert not [part for part in packed.modules() if isinstance(part, TileBlock | TileLinear | TileMlp)]
+    with pytest.raises(InputError, match="no layer can be packed here"):
+        TileLinear(nn.Linear(64, 64))

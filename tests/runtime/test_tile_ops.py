@@ -1,4 +1,4 @@
-"""What the kernels for matrix units are told to read is there, and what they compute is counted."""
+"""What kernels are told to read is there, and what they compute is counted."""
 
 import copy
 import itertools
@@ -62,7 +62,7 @@ def test_what_does_not_fit_packed_weights_is_refused(monkeypatch: pytest.MonkeyP
         for k, v in [(q, q.bfloat16()), (q[:, :1], q[:, :1]), (q, q[:, :, 1:]), (q[:, :, :0], q[:, :, :0])]:
             with pytest.raises(ValueError):
                 attention(q, k, v)
-        monkeypatch.setattr(tile_library, "_library", lambda: None)
+        monkeypatch.setattr(tile_library, "_library", lambda _: None)
         with pytest.raises(InputError, match="load the tracker anew"):
             linear(torch.zeros(1, 4, 64))
 
@@ -152,9 +152,9 @@ def test_blocks_and_heads_are_one_call_each(monkeypatch: pytest.MonkeyPatch) -> 
     called: list[str] = []
     real = tile_library.call
 
-    def noting(name: str, *arguments: object) -> None:
+    def noting(name: str, used: tile_library.Units | None, *arguments: object) -> None:
         called.append(name)
-        real(name, *arguments)
+        real(name, used, *arguments)
 
     for module in (tile_ops, tile_block_ops):
         monkeypatch.setattr(module, "call", noting)

@@ -1,4 +1,4 @@
-"""The stem of small backbones on matrix units: windows of tokens, from the picture on."""
+"""The stem of small backbones in C++ of ours: windows of tokens, from the picture on."""
 
 import copy
 

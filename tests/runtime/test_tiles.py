@@ -1,4 +1,4 @@
-"""Layers on matrix units give the layers' numbers."""
+"""Layers in C++ of ours give the layers' numbers."""
 
 import copy
 

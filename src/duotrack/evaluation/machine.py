@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 
-from duotrack.runtime.tile_library import has_units
+from duotrack.runtime.tile_library import units
 
-_CHOICES = ("DUOTRACK_MATRIX_UNITS", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+_CHOICES = ("DUOTRACK_KERNELS", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
 def about_machine() -> dict[str, Any]:
     """Facts for a report, as JSON holds them.
 
-    `processor` its name, `matrix_units` whether it multiplies tiles of bf16, `threads` how many torch uses, `load` the
+    `processor` its name, `kernels` the units that ours use on it (None: torch multiplies), `threads` torch's, `load` the
     processes that wanted a core in the last minute (None where the system does not count them): where that is far above
     0 before a measurement, others had a part in it. `environment` holds what changes speed and is set.
     """
     return {
         "processor": _processor(),
-        "matrix_units": has_units(),
+        "kernels": units(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "environment": {name: os.environ[name] for name in _CHOICES if name in os.environ},

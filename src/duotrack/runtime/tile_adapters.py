@@ -96,6 +96,7 @@ def add_mixed(tokens: Tensor, mixer: PackedMixer, sides: tuple[int, ...], onto: 
     tally(lambda: samples * count * mixer.operations)
     call(
         "tiles_mix",
+        None,
         tokens.data_ptr(),
         samples,
         count,

@@ -1,4 +1,4 @@
-"""Attention and whole transformer blocks on the matrix units of Intel's processors: as `duotrack.runtime.tile_ops`."""
+"""Attention and whole transformer blocks in C++ of ours: as `duotrack.runtime.tile_ops`."""
 
 import ctypes
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class PackedBlock:
         if outputs % (self.heads * BLOCK) or (self.shortcut is not None and self.shortcut.inputs != channels):
             raise ValueError(f"{self.heads} heads and a shortcut in a block from {channels} to {outputs}")
         layers = [self.qkv, self.proj, self.first, self.second, *([] if self.shortcut is None else [self.shortcut])]
-        if any((layer.dtype, layer.groups) != (self.qkv.dtype, 1) for layer in layers):
+        if any((*layer.kind, layer.groups) != (*self.qkv.kind, 1) for layer in layers):
             raise ValueError(f"layers of {[layer.dtype for layer in layers]} in one block")
         for norm, count in ((self.norm, channels), (self.mlp_norm, outputs)):
             if norm.scale.shape != (count,) or norm.shift.shape != (count,):
@@ -75,6 +75,7 @@ def attend(tokens: Tensor, block: PackedBlock, *, skip: int = 0, look: int = -1)
         tally(lambda: samples * half)
         call(
             "tiles_attend",
+            block.qkv.units,
             tokens.data_ptr(),
             samples,
             count,
@@ -102,7 +103,7 @@ def through(tokens: Tensor, blocks: Sequence[PackedBlock], *, skip: int = 0) -> 
     sizes = [(count, channels)]
     for block in blocks:
         before, width = sizes[-1]
-        if (block.qkv.inputs, block.qkv.dtype) != (width, tokens.dtype):
+        if (block.qkv.inputs, *block.qkv.kind) != (width, *blocks[0].qkv.kind):
             raise ValueError(f"a block for {block.qkv.inputs} channels after one that gives {width}")
         if block.shortcut is not None and (before % 16 or not 0 < before <= LONGEST_WINDOW):
             raise ValueError(f"windows have 16 tokens or a multiple of it, up to {LONGEST_WINDOW}, not {before}")
@@ -116,6 +117,7 @@ def through(tokens: Tensor, blocks: Sequence[PackedBlock], *, skip: int = 0) -> 
         tally(lambda: sum(b.operations(samples, n[0], k) for b, n, k in zip(blocks, sizes, kept, strict=False)))
         call(
             "tiles_blocks",
+            blocks[0].qkv.units,
             tokens.data_ptr(),
             samples,
             count,
@@ -144,6 +146,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     tally(lambda: 4 * samples * heads * count * key.shape[2] * width)
     call(
         "tiles_attention",
+        None,
         *(each.data_ptr() for each in (*given, made)),
         (ctypes.c_long * len(strides))(*strides),
         samples,

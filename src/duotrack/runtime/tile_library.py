@@ -1,4 +1,4 @@
-"""The kernels for Intel's matrix units (`kernels/`): compiled once, loaded where the units may be used. Linux only."""
+"""The kernels (`kernels/`): compiled once for the units that this processor multiplies with, and loaded. Linux only."""
 
 import ctypes
 import logging
@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -16,11 +17,16 @@ from duotrack.errors import InputError
 from duotrack.runtime.native import load_library
 
 logger = logging.getLogger(__name__)
-_UNITS = frozenset(("amx_tile", "amx_bf16", "avx512f", "avx512bw", "avx512vl", "avx512_bf16"))
+Units = Literal["amx", "avx512"]
+"""What multiplies bfloat16: Intel's matrix units, or vectors (AVX-512 BF16), which multiply float32 as well."""
+_VECTORS = frozenset(("avx512f", "avx512bw", "avx512vl", "avx512_bf16"))
+_ASKED: dict[Units, frozenset[str]] = {"amx": _VECTORS | {"amx_tile", "amx_bf16"}, "avx512": _VECTORS}
+"""What the system says of processors that have them; the best come first."""
 _FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-mprefer-vector-width=512"),
-    *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma", "-mamx-tile", "-mamx-bf16", "-mprfchw"),
+    *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma", "-mprfchw"),
 )
+_OWN_FLAGS: dict[Units, tuple[str, ...]] = {"amx": ("-mamx-tile", "-mamx-bf16"), "avx512": ()}
 _POINTER, _INT, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
 
 
@@ -101,56 +107,80 @@ def tally(operations: Callable[[], int]) -> None:
         running.append(operations())
 
 
-def ready() -> bool:
-    """Whether the units are here and may be used; `DUOTRACK_MATRIX_UNITS=0` forbids it.
+def units() -> Units | None:
+    """What the kernels may use here, None without any; `DUOTRACK_KERNELS` chooses.
 
     Raises:
         InputError: that variable has a value that it does not know.
     """
-    said = os.environ.get("DUOTRACK_MATRIX_UNITS") or "1"
-    if said not in ("0", "1"):
-        raise InputError(f"DUOTRACK_MATRIX_UNITS is {said!r}: give 0 to leave them unused, or 1")
-    return said == "1" and _library() is not None
+    said = os.environ.get("DUOTRACK_KERNELS") or "1"
+    if said not in ("0", "1", *_ASKED):
+        raise InputError(
+            f"DUOTRACK_KERNELS is {said!r}: give 0 to let torch multiply, {' or '.join(_ASKED)} for those units only, or 1"
+        )
+    return next((each for each in _ASKED if said in ("1", each) and _library(each) is not None), None)
 
 
-def call(name: str, *arguments: object) -> None:
-    """Run a kernel on torch's number of threads.
+def ready() -> bool:
+    """Whether there are `units`."""
+    return units() is not None
+
+
+def call(name: str, used: Units | None, *arguments: object) -> None:
+    """Run a kernel on torch's number of threads, with the units that what it reads was packed for; None: with any.
 
     Raises:
-        InputError: the units are not here. MemoryError: there is no memory for it.
+        InputError: these units are not here. MemoryError: there is no memory for it.
     """
-    library = _library()
+    used = used or units()
+    library = None if used is None else _library(used)
     if library is None:
-        raise InputError("this network was made ready for a processor with matrix units: load the tracker anew here")
+        raise InputError(
+            f"this network was made ready for a processor with {used or 'units of ours'}: load the tracker anew here"
+        )
     if not getattr(library, name)(*arguments, torch.get_num_threads()):
         raise MemoryError(f"no memory for {name}")
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
-    if not has_units():
+def _library(used: Units) -> ctypes.CDLL | None:
+    if not _ASKED[used] <= abilities():
         return None
-    files = resources.files("duotrack").joinpath("runtime", "kernels").iterdir()
     try:
-        library = load_library("tiles", {each.name: each.read_bytes() for each in files}, _FLAGS)
-        for name, types in _ARGUMENTS.items():
-            getattr(library, name).argtypes = types
+        library = described(load_library(f"tiles-{used}", code(), (*_FLAGS, *_OWN_FLAGS[used])))
         if not library.tiles_ready():
-            raise OSError("the system does not let programs use them")
+            raise OSError(f"the system does not let programs use {used}")
     except OSError as error:
-        logger.warning(
-            "networks run slower than they could, this processor's matrix units stay unused: %s "
-            "(DUOTRACK_MATRIX_UNITS=0 silences this)",
-            error,
-        )
+        _warn(str(error))
         return None
     return library
 
 
-def has_units() -> bool:
-    """Whether this processor multiplies tiles of bf16, as far as the system says; `ready` also asks for a compiler."""
+def code() -> dict[str, bytes]:
+    """The files of the kernels by their names."""
+    files = resources.files("duotrack").joinpath("runtime", "kernels").iterdir()
+    return {each.name: each.read_bytes() for each in files}
+
+
+def described(library: ctypes.CDLL) -> ctypes.CDLL:
+    """The same library, its functions told what they take."""
+    for name, types in _ARGUMENTS.items():
+        getattr(library, name).argtypes = types
+    return library
+
+
+@cache
+def _warn(reason: str) -> None:
+    """Once, though it may be the same for all units."""
+    logger.warning(
+        "networks run slower than they could on this processor: %s (DUOTRACK_KERNELS=0 silences this)", reason
+    )
+
+
+def abilities() -> frozenset[str]:
+    """What the system says that this processor has of what the kernels need; `units` also asks for a compiler."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return False
-    return set(next((line for line in lines if line.startswith("flags")), "").split()) >= _UNITS
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split()) & _ASKED["amx"]

@@ -1,4 +1,4 @@
-"""Layers on the matrix units of Intel's processors (`kernels/`), for inference on the CPU.
+"""Layers in C++ of ours (`kernels/`), for inference on the CPU.
 
 They take and give tensors of float32 or bfloat16, of the type that their weights were packed from, and give no
 gradients. `duotrack.runtime.tile_block_ops` has what attends.
@@ -11,8 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from duotrack.errors import InputError
 from duotrack.runtime import large_pages, tile_library
-from duotrack.runtime.tile_library import call, tally
+from duotrack.runtime.tile_library import Units, call, tally, units
 
 BLOCK = 32
 """Inputs and outputs that are multiplied at a time."""
@@ -23,7 +24,7 @@ TYPES = (torch.float32, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights as the kernels read them, and a bias in float32; `pack_layer` makes them.
+    """Weights as the kernels for `units` read them, and a bias in float32; `pack_layer` makes them.
 
     Not in buffers: the layout is this processor's, it is not to be written anywhere.
     """
@@ -34,6 +35,12 @@ class Layer:
     inputs: int
     outputs: int
     groups: int
+    units: Units
+
+    @property
+    def kind(self) -> tuple[torch.dtype, Units]:
+        """The same of layers that numbers go through in one call."""
+        return self.dtype, self.units
 
     @property
     def operations(self) -> int:
@@ -82,18 +89,22 @@ def pack_layer(weight: Tensor, bias: Tensor | None) -> Layer:
     groups, outputs, inputs = weight.shape
     if outputs % BLOCK or inputs % BLOCK or (bias is not None and bias.shape != (groups * outputs,)):
         raise ValueError(f"weights {tuple(weight.shape)} and a bias: {BLOCK} are multiplied at a time")
+    used = units()
+    if used is None:
+        raise InputError("no layer can be packed here: this processor's units are not there, or not to be used")
     floats = weight.new_zeros(groups * outputs) if bias is None else bias.detach()
     return Layer(
-        weights=_pack(weight),
+        weights=_whole(weight) if used == "avx512" and weight.dtype == torch.float32 else _pairs(weight),
         bias=floats.float().contiguous(),
         dtype=weight.dtype,
         inputs=groups * inputs,
         outputs=groups * outputs,
         groups=groups,
+        units=used,
     )
 
 
-def _pack(weight: Tensor) -> Tensor:
+def _pairs(weight: Tensor) -> Tensor:
     """-> bfloat16 (groups, panels of outputs, blocks of inputs, halves, 2, 16, 16, 2)."""
     groups, outputs, inputs = weight.shape
     shape = (groups, outputs // BLOCK, 2, 16, inputs // BLOCK, 16, 2)
@@ -103,6 +114,14 @@ def _pack(weight: Tensor) -> Tensor:
     packed = large_pages.empty(groups, outputs // BLOCK, inputs // BLOCK, len(halves), 2, 16, 16, 2)
     for i, half in enumerate(halves):
         packed[:, :, :, i] = half.view(shape).permute(0, 1, 4, 2, 5, 3, 6)
+    return packed
+
+
+def _whole(weight: Tensor) -> Tensor:
+    """-> float32 (groups, panels of outputs, blocks of inputs, 2, 2, 16, 16), its inputs before its outputs."""
+    groups, outputs, inputs = weight.shape
+    packed = large_pages.empty(groups, outputs // BLOCK, inputs // BLOCK, 2, 2, 16, 32).view(torch.float32)
+    packed[:] = weight.view(groups, outputs // BLOCK, 2, 16, inputs // BLOCK, 2, 16).permute(0, 1, 4, 5, 2, 6, 3)
     return packed
 
 
@@ -121,14 +140,17 @@ def convs(places: Tensor, given: Sequence[Conv]) -> Tensor:
     pictures, height, width, _ = places.shape
     require(places, given[0].layer, given[0].channels)
     for before, after in pairwise(given):
-        if (after.channels, after.layer.dtype) != (before.layer.outputs, before.layer.dtype):
+        if (after.channels, *after.layer.kind) != (before.layer.outputs, *before.layer.kind):
             raise ValueError(f"a convolution of {after.channels} channels after one that gives {before.layer.outputs}")
     made = places.new_empty(pictures, height, width, given[-1].layer.outputs)
     if made.numel():
         whole = (tile_library.Conv * len(given))(*(_conv(each) for each in given))
         wide = places.dtype == torch.float32
         tally(lambda: pictures * height * width * sum(each.operations or each.layer.operations for each in given))
-        call("tiles_convs", places.data_ptr(), pictures, height, width, whole, len(given), wide, made.data_ptr())
+        sizes = (pictures, height, width)
+        call(
+            "tiles_convs", given[0].layer.units, places.data_ptr(), *sizes, whole, len(given), wide, made.data_ptr()
+        )
     return made
 
 
@@ -169,6 +191,7 @@ def window_patches(images: Tensor, layer: Layer, where: Tensor, *, side: int, st
         tally(lambda: 2 * made.numel() * channels * side**2)  # without the zeros after a line
         call(
             "tiles_window_patches",
+            layer.units,
             images.data_ptr(),
             pictures,
             channels,
@@ -194,7 +217,7 @@ def mlp(tokens: Tensor, first: Layer, second: Layer, norm: Norm | None = None) -
     tokens = tokens.contiguous()
     channels = first.inputs
     require(tokens, first, channels)
-    if (second.inputs, second.dtype) != (first.outputs, first.dtype) or first.groups * second.groups > 1:
+    if (second.inputs, *second.kind) != (first.outputs, *first.kind) or first.groups * second.groups > 1:
         raise ValueError(f"a layer for {second.inputs} after one that gives {first.outputs}")
     if norm is not None and not norm.scale.shape == norm.shift.shape == (channels,) == (second.outputs,):
         raise ValueError(f"a norm of {tuple(norm.scale.shape)}: {second.outputs} channels are added to {channels}")
@@ -204,6 +227,7 @@ def mlp(tokens: Tensor, first: Layer, second: Layer, norm: Norm | None = None) -
         tally(lambda: rows * (first.operations + second.operations))
         call(
             "tiles_mlp",
+            first.units,
             tokens.data_ptr(),
             rows,
             channels,

@@ -1,8 +1,5 @@
 // Scaled dot-product attention of any queries, keys and values, a head at a time.
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "calls.h"
 #include "head.h"
 
@@ -58,9 +55,9 @@ void lay_values(const Tokens& from, int sample, int head, int blocks, int panels
   for (int panel = 0; panel < panels; panel++)
     for (int line = 0; line < blocks * 32; line++) {
       const int block = line / 32, tile = line / 16 % 2, pair = line % 16, column = panel * 32 + tile * 16;
-      interleave<FP32>(load_numbers<FP32>(from, sample, head, block * 32 + pair * 2, column),
-                       load_numbers<FP32>(from, sample, head, block * 32 + pair * 2 + 1, column),
-                       to + ((panel * blocks + block) * PARTS * 2 + tile) * TILE + pair * 32);
+      lay_inputs<FP32>(load_numbers<FP32>(from, sample, head, block * 32 + pair * 2, column),
+                       load_numbers<FP32>(from, sample, head, block * 32 + pair * 2 + 1, column), pair * 2,
+                       to + ((panel * blocks + block) * PARTS * 2 + tile) * TILE);
     }
 }
 
@@ -79,8 +76,7 @@ void attend(const Tokens& q, const Tokens& k, const Tokens& v, const Tokens& to,
 
 }  // namespace
 
-// Whether this process may use the units: Linux wants to be asked (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
-int tiles_ready() { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+int tiles_ready() { return units_ready(); }
 
 int tiles_attention(const char* query, const char* key, const char* value, char* to, const long* strides, int samples,
                     int heads, int queries, int keys, int width, int wide, int threads) {
@@ -95,12 +91,11 @@ int tiles_attention(const char* query, const char* key, const char* value, char*
   if (!memory) return 0;
 #pragma omp parallel num_threads(threads)
   {
-    _tile_loadconfig(&CONFIG);
+    const Units units;
 #pragma omp for schedule(dynamic)
     for (int i = 0; i < samples * heads; i++)
       (wide ? attend<true> : attend<false>)(q, k, v, out, sizes, i / heads, i % heads,
                                             memory + omp_get_thread_num() * each);
-    _tile_release();
   }
   return 1;
 }

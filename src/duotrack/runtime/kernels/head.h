@@ -47,18 +47,6 @@ inline void turn(const uint16_t* rows, int half, uint16_t* to) {
                          _mm512_i32gather_epi32(lines, rows + part * TILE + pair * 2, 4));
 }
 
-inline __m512i high_half(__m512 x) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)); }
-
-template <bool FP32>  // 16 numbers of two keys as a line of what is multiplied with
-inline void interleave(__m512 even, __m512 odd, uint16_t* line) {
-  for (int part = 0; part < (FP32 ? 2 : 1); part++) {
-    const __m512i first = high_half(even), second = _mm512_slli_epi32(high_half(odd), 16);
-    _mm512_store_si512(line + part * 2 * TILE, _mm512_or_si512(first, second));
-    even = _mm512_sub_ps(even, _mm512_castsi512_ps(_mm512_slli_epi32(first, 16)));
-    odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(second));
-  }
-}
-
 inline __mmask16 before(int end) { return static_cast<__mmask16>((1u << std::clamp(end, 0, 16)) - 1); }
 
 inline float highest_of(const float* scores, int count) {
@@ -113,7 +101,7 @@ void lay_part(const float* sums, const float* bias, int kind, int block, int til
     uint16_t* panel = to.values + (static_cast<size_t>(block) * of.panels() + tile / 2) * PARTS * 2 * TILE;
     for (int r = 0; r < 16; r += 2)
       for (int side = 0; side < 2; side++)
-        interleave<FP32>(numbers(r, side), numbers(r + 1, side), panel + side * TILE + half * 256 + r * 16);
+        lay_inputs<FP32>(numbers(r, side), numbers(r + 1, side), half * 16 + r, panel + side * TILE);
     return;
   }
   uint16_t* query = to.queries + (static_cast<size_t>(tile) * blocks + block) * PARTS * TILE;
@@ -130,16 +118,12 @@ void mix(const Head& head, const Sizes& of, int skip, int look, float* row, char
   const int blocks = of.blocks(), panels = of.panels();
   const size_t query_tile = static_cast<size_t>(blocks) * PARTS * TILE, weight_tile = panels * PARTS * TILE;
   const float scale = 1.f / __builtin_sqrtf(static_cast<float>(of.width));
+  const auto nothing = [] {};
   for (int first = skip / 32 * 32; first < of.queries; first += 32) {
     const uint16_t* queries = head.queries + first / 16 * query_tile;
-    for (int panel = 0; panel < panels; panel++) {
-      sums_zero();
-      for (int block = 0; block < blocks; block++) {
-        const uint16_t* a = queries + block * PARTS * TILE;
-        multiply<FP32>(a, a + query_tile, head.keys + (panel * blocks + block) * PARTS * 2 * TILE);
-      }
-      sums_store(head.scores + panel * 32, panels * 128);
-    }
+    for (int panel = 0; panel < panels; panel++)
+      multiply<FP32>(queries, query_tile, head.keys + static_cast<size_t>(panel) * blocks * PARTS * 2 * TILE, blocks,
+                     head.scores + panel * 32, panels * 128, true, nothing);
     float sums[32];
     const int begin = std::max(skip - first, 0), rows = std::min(32, of.queries - first);
     for (int r = begin; r < rows; r++) {
@@ -149,13 +133,9 @@ void mix(const Head& head, const Sizes& of, int skip, int look, float* row, char
       if (row && first + r == look) softmax_exactly(scores, of.keys, scale, row);
     }
     for (int panel = 0; panel < blocks; panel++) {
-      sums_zero();
-      for (int block = 0; block < panels; block++) {
-        const uint16_t* a = head.weights + block * PARTS * TILE;
-        multiply<FP32>(a, a + weight_tile, head.values + (panel * panels + block) * PARTS * 2 * TILE);
-      }
       alignas(64) float mixed[1024];
-      sums_store(mixed, 128);
+      multiply<FP32>(head.weights, weight_tile, head.values + static_cast<size_t>(panel) * panels * PARTS * 2 * TILE,
+                     panels, mixed, 128, true, nothing);
       for (int r = begin; r < rows; r++) {
         const __m512 share = broadcast(1.f / sums[r]);
         put<FP32>(out + (first + r - skip) * stride + panel * (FP32 ? 128 : 64),

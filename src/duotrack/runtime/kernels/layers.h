@@ -108,31 +108,24 @@ template <bool FP32, class Where, class Done>
 inline void pass(const uint16_t* laid, size_t tile_row, int pairs, const uint16_t* w, int length, const uint16_t* next,
                  float* sums, bool fresh, const Where& where, const Done& done) {
   constexpr int PARTS = FP32 ? 2 : 1;
-  constexpr int CHUNK = FP32 ? 24 : 8;  // blocks at a time; so few that a first-level cache holds them help bfloat16
-  // fetched of the next panel with each block: about half of it, the rest comes in time by itself
-  const int lines = std::max(4, PARTS * 16 / std::max(pairs, 1));
-  for (int c = 0; c < length; c += CHUNK) {
-    const int count = std::min(CHUNK, length - c);
+  const int lines = std::max(4, PARTS * AHEAD / std::max(pairs, 1));  // with each block
+  for (int c = 0; c < length; c += CHUNK<FP32>) {
+    const int count = std::min(CHUNK<FP32>, length - c);
     const bool last = c + count == length;
     const uint16_t* chunk = w + static_cast<size_t>(c) * PARTS * 2 * TILE;
     const char* ahead = reinterpret_cast<const char*>(last ? next : chunk + count * PARTS * 2 * TILE);
     for (int p = 0; p < pairs; p++) {
       float* sum = sums + p * 1024;
-      if (fresh && c == 0)
-        sums_zero();
-      else
-        sums_load(sum, 128);
       const Written out = last ? where(p) : Written();
       const int rows = out.start ? (31 + count) / count : 0;  // 32 over the blocks
-      const uint16_t* a = laid + p * 2 * tile_row + static_cast<size_t>(c) * PARTS * TILE;
       const char* to = out.start;
-      for (int i = 0; i < count; i++, a += PARTS * TILE) {
+      const auto fetch = [&] {
         for (int line = 0; line < lines; line++, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
         for (int row = 0; row < rows; row++, to += out.stride)
           for (int part = 0; part < PARTS; part++) __builtin_prefetch(to + part * 64, 1);
-        multiply<FP32>(a, a + tile_row, chunk + i * PARTS * 2 * TILE);
-      }
-      sums_store(sum, 128);
+      };
+      multiply<FP32>(laid + p * 2 * tile_row + static_cast<size_t>(c) * PARTS * TILE, tile_row, chunk, count, sum, 128,
+                     fresh && c == 0, fetch);
       if (last) done(p, sum);
     }
   }

@@ -116,7 +116,7 @@ bool mlp(const Source& from, const Norm& norm, const Layer& first, const Layer& 
   {
     const int team = omp_get_num_threads(), me = omp_get_thread_num();
     const auto bound = [&](int of, int at) { return of * at / team; };
-    _tile_loadconfig(&CONFIG);
+    const Units units;
     uint16_t* own = reinterpret_cast<uint16_t*>(memory + me * each);
     float* own_sums = sums + me * sums_each;
     if (pairs >= GROUP * team) {
@@ -137,7 +137,6 @@ bool mlp(const Source& from, const Norm& norm, const Layer& first, const Layer& 
 #pragma omp barrier
       }
     }
-    _tile_release();
   }
   return true;
 }

@@ -67,7 +67,7 @@ bool embed(const Patches& from, int pictures, const Layer& layer, const char* po
     float* sums = reinterpret_cast<float*>(own + tiles);
     char* line = own + tiles + GROUP * 4096;
     std::fill_n(line, line_size, 0);
-    _tile_loadconfig(&CONFIG);
+    const Units units;
     const long all = static_cast<long>(pictures) * pairs, end = all * (me + 1) / team;
     for (long pair = all * me / team; pair < end; pair += GROUP) {
       const int count = static_cast<int>(std::min<long>(GROUP, end - pair));
@@ -86,7 +86,6 @@ bool embed(const Patches& from, int pictures, const Layer& layer, const char* po
         pass<FP32>(laid, row, count, w, blocks, w + row * 2, sums, true, nowhere, done);
       }
     }
-    _tile_release();
   }
   return true;
 }

@@ -105,7 +105,7 @@ bool attend(const char* from, int windows, int channels, const Pooling& block, c
     char* own = memory + me * each;
     char* heads = own + rows_size + sums_size;
     const Room room{reinterpret_cast<uint16_t*>(own), reinterpret_cast<float*>(own + rows_size), heads, head_size};
-    _tile_loadconfig(&CONFIG);
+    const Units units;
     // of a window of 16 tokens half a block of values is never written, and is multiplied by zeros
     if (block.tokens % 32) std::memset(heads, 0, head_size * together);
     const int end = windows * (me + 1) / team;
@@ -115,7 +115,6 @@ bool attend(const char* from, int windows, int channels, const Pooling& block, c
     Source source = seen;
     source.start = mixed;
     products<FP32>(source, block.proj.weights, outputs, {to, outputs, block.proj.bias, to}, team, me, own);
-    _tile_release();
   }
   return true;
 }

@@ -28,7 +28,7 @@ bool convs(const char* from, int pictures, int height, int width, const Conv* ea
 #pragma omp parallel num_threads(threads)
   {
     const int me = omp_get_thread_num();
-    _tile_loadconfig(&CONFIG);
+    const Units units;
     const char* given = from;
     for (int i = 0; i < count; i++) {
       const Conv& conv = each[i];
@@ -44,7 +44,6 @@ bool convs(const char* from, int pictures, int height, int width, const Conv* ea
       given = made;
 #pragma omp barrier
     }
-    _tile_release();
   }
   return true;
 }

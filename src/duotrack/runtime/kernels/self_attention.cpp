@@ -58,7 +58,7 @@ bool attend(const char* from, int channels, const Half& half, const char* onto, 
     char* own = memory + me * each;
     uint16_t* rows = reinterpret_cast<uint16_t*>(own);
     const Head room = head_in<FP32>(own + rows_size, of);
-    _tile_loadconfig(&CONFIG);
+    const Units units;
     for (int i = all * me / team, laid = -1; i < all * (me + 1) / team; i++) {
       const int sample = i / half.heads, head = i % half.heads;
       if (sample != laid) {
@@ -77,7 +77,6 @@ bool attend(const char* from, int channels, const Half& half, const char* onto, 
     Source seen = source;
     seen.start = mixed;
     products<FP32>(seen, half.proj.weights, half.proj.panels * 32, {to, channels, half.proj.bias, onto}, team, me, own);
-    _tile_release();
   }
   return true;
 }
