@@ -17,7 +17,16 @@ else:
     Boxes = TypeVar("Boxes")
 
 
+def _four(boxes: Any) -> Any:
+    # a tracker has one box, every frame: of plain numbers, the same to the bit, it takes a tenth of the time
+    if isinstance(boxes, np.ndarray) and boxes.shape == (4,) and boxes.dtype == np.float64:
+        return boxes.tolist()
+    return [boxes[..., i] for i in range(4)]
+
+
 def _stack(parts: list[Any]) -> Any:
+    if isinstance(parts[0], float):
+        return np.array(parts)
     if isinstance(parts[0], (np.ndarray, np.generic)):
         return np.stack(parts, axis=-1)
     import torch  # only where a tensor came in, so that NumPy users never wait for torch
@@ -27,31 +36,31 @@ def _stack(parts: list[Any]) -> Any:
 
 def xywh_to_xyxy(boxes: Boxes) -> Boxes:
     """Left, top, width, height -> left, top, right, bottom."""
-    x, y, w, h = (boxes[..., i] for i in range(4))
+    x, y, w, h = _four(boxes)
     return _stack([x, y, x + w, y + h])
 
 
 def xyxy_to_xywh(boxes: Boxes) -> Boxes:
     """Left, top, right, bottom -> left, top, width, height."""
-    x1, y1, x2, y2 = (boxes[..., i] for i in range(4))
+    x1, y1, x2, y2 = _four(boxes)
     return _stack([x1, y1, x2 - x1, y2 - y1])
 
 
 def xywh_to_cxcywh(boxes: Boxes) -> Boxes:
     """Left, top, width, height -> centre and size."""
-    x, y, w, h = (boxes[..., i] for i in range(4))
+    x, y, w, h = _four(boxes)
     return _stack([x + w / 2, y + h / 2, w, h])
 
 
 def cxcywh_to_xywh(boxes: Boxes) -> Boxes:
     """Centre and size -> left, top, width, height."""
-    cx, cy, w, h = (boxes[..., i] for i in range(4))
+    cx, cy, w, h = _four(boxes)
     return _stack([cx - w / 2, cy - h / 2, w, h])
 
 
 def cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
     """Centre and size -> left, top, right, bottom."""
-    cx, cy, w, h = (boxes[..., i] for i in range(4))
+    cx, cy, w, h = _four(boxes)
     return _stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
 
 
@@ -96,7 +105,7 @@ def giou_xyxy(a: Boxes, b: Boxes) -> Boxes:
 
 def clip_xywh(box: Boxes, height: float, width: float, margin: float = 10.0) -> Boxes:
     """Clip `xywh` boxes so that at least `margin` pixels of each side stay inside (docs/specs/ckd.md, section 5)."""
-    x, y, w, h = (box[..., i] for i in range(4))
+    x, y, w, h = _four(box)
     left, right = _clamp(x, 0.0, width - margin), _clamp(x + w, margin, width)
     top, bottom = _clamp(y, 0.0, height - margin), _clamp(y + h, margin, height)
     return _stack([left, top, _clamp(right - left, margin, None), _clamp(bottom - top, margin, None)])
@@ -104,6 +113,9 @@ def clip_xywh(box: Boxes, height: float, width: float, margin: float = 10.0) -> 
 
 def _clamp(value: Any, low: float, high: float | None) -> Any:
     # min(max(low, v), high): in this order, so that an image smaller than the margin behaves as specified
+    if isinstance(value, float):
+        value = max(value, low)  # NaN stays, as it comes first
+        return value if high is None else min(value, high)
     if isinstance(value, (np.ndarray, np.generic)):
         value = np.maximum(value, low)
         return value if high is None else np.minimum(value, high)

@@ -16,7 +16,6 @@ from duotrack.runtime.packed import pack
 from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, attends, fits
 from units import ready
 
-
 EVERYTHING = frozenset.union(*tile_library._ASKED.values())
 
 

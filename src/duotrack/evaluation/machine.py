@@ -16,9 +16,9 @@ _CHOICES = ("DUOTRACK_KERNELS", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OMP_WAIT_P
 def about_machine() -> dict[str, Any]:
     """Facts for a report, as JSON holds them.
 
-    `processor` its name, `kernels` the units that ours use on it (None: torch multiplies), `threads` torch's, `load` the
-    processes that wanted a core in the last minute (None where the system does not count them): where that is far above
-    0 before a measurement, others had a part in it. `environment` holds what changes speed and is set.
+    `processor` its name, `kernels` the units that ours use on it (None: torch multiplies), `threads` how many torch
+    uses, `load` the processes that wanted a core in the last minute (None where the system does not count them): where
+    that is far above 0 before a measurement, others had a part in it. `environment`: what is set that changes speed.
     """
     return {
         "processor": _processor(),

@@ -116,7 +116,8 @@ def units() -> Units | None:
     said = os.environ.get("DUOTRACK_KERNELS") or "1"
     if said not in ("0", "1", *_ASKED):
         raise InputError(
-            f"DUOTRACK_KERNELS is {said!r}: give 0 to let torch multiply, {' or '.join(_ASKED)} for those units only, or 1"
+            f"DUOTRACK_KERNELS is {said!r}: give 0 to let torch multiply, 1 to use what is best here, "
+            f"or {' or '.join(_ASKED)} for those units alone"
         )
     return next((each for each in _ASKED if said in ("1", each) and _library(each) is not None), None)
 

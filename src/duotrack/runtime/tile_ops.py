@@ -148,9 +148,7 @@ def convs(places: Tensor, given: Sequence[Conv]) -> Tensor:
         wide = places.dtype == torch.float32
         tally(lambda: pictures * height * width * sum(each.operations or each.layer.operations for each in given))
         sizes = (pictures, height, width)
-        call(
-            "tiles_convs", given[0].layer.units, places.data_ptr(), *sizes, whole, len(given), wide, made.data_ptr()
-        )
+        call("tiles_convs", given[0].layer.units, places.data_ptr(), *sizes, whole, len(given), wide, made.data_ptr())
     return made
 
 

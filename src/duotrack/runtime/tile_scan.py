@@ -37,5 +37,7 @@ def tile_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tens
     made = torch.empty_like(given[0])
     if made.numel():
         tally(lambda: 2 * made.numel() * states)  # as torch counts the plain scan: its products with `c`
-        call("tiles_scan", None, *(each.data_ptr() for each in given), samples, length, channels, states, made.data_ptr())
+        call(
+            "tiles_scan", None, *(each.data_ptr() for each in given), samples, length, channels, states, made.data_ptr()
+        )
     return made.to(u.dtype)

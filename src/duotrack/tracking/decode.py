@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from duotrack.boxes import cxcywh_to_xywh, xywh_to_cxcywh
+from duotrack.boxes import cxcywh_to_xywh
 from duotrack.models.outputs import HeadMaps
 
 
@@ -59,18 +59,18 @@ def find_peaks(maps: HeadMaps, window: Tensor) -> list[Peak]:
 def peaks_by_numpy(maps: HeadMaps, window: Tensor) -> list[Peak]:
     """`find_peaks` of maps in memory: a quarter of the time that torch takes over numbers so few, bit by bit equal."""
     score_map, size_map, offset_map = (
-        each.detach().float().flatten(2).numpy() for each in (maps.score_map, maps.size_map, maps.offset_map)
+        each.detach().float().numpy().reshape(*each.shape[:2], -1)
+        for each in (maps.score_map, maps.size_map, maps.offset_map)
     )
     height, width = window.shape
-    responses = score_map[:, 0] * window.flatten().numpy()
-    found = responses.argmax(axis=1)
+    responses = score_map[:, 0] * window.numpy().reshape(-1)
     peaks = []
-    for sample, index in enumerate(found.tolist()):
+    for sample, index in enumerate(responses.argmax(axis=1).tolist()):
         row, column = divmod(index, width)
-        offset, size = offset_map[sample, :, index], size_map[sample, :, index]
-        centre = (np.array([column, row], np.float32) + offset) / np.array([width, height], np.float32)
-        box = np.concatenate([centre, size]).astype(np.float64)
+        (right, down), size = offset_map[sample, :, index], size_map[sample, :, index]
+        centre = (np.float32(column) + right) / np.float32(width), (np.float32(row) + down) / np.float32(height)
         whole = score_map[sample, 0]
+        box = np.array([*centre, *size], np.float64)
         peaks.append(Peak(box, float(whole[index]), float(responses[sample, index]), float(whole.max())))
     return peaks
 
@@ -108,6 +108,7 @@ def map_back(
         size: side of the search crop.
         resize_factor: `Crop.resize_factor` of the search crop.
     """
-    scaled = peak * (size / resize_factor)
-    centre = xywh_to_cxcywh(previous)[:2] + scaled[:2] - 0.5 * size / resize_factor
-    return cxcywh_to_xywh(np.concatenate([centre, scaled[2:]]))
+    across, down, width, height = (peak * (size / resize_factor)).tolist()
+    x, y, w, h = previous.tolist()
+    half = 0.5 * size / resize_factor
+    return cxcywh_to_xywh(np.array([x + w / 2 + across - half, y + h / 2 + down - half, width, height]))

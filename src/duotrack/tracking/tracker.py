@@ -1,6 +1,7 @@
 """The online tracker (docs/specs/ckd.md, section 5)."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -314,7 +315,7 @@ class Tracker:
 
     def _found(self, around: Box, question: Question, peak: Peak) -> Box | None:
         """The box in the frame, not clipped, of a question cut around a box; None where the answer makes no sense."""
-        if not np.isfinite([*peak.box, peak.score]).all():
+        if not all(map(math.isfinite, (*peak.box.tolist(), peak.score))):
             if not self._warned:
                 logger.warning("the network answered NaN: box held, score 0 (broken weights, or half precision?)")
                 self._warned = True
