@@ -32,11 +32,26 @@ def kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_library_is_kept_by_its_code(kernels: Path) -> None:
     assert load_library("one", CODE, FLAGS).one() == 1
     [file] = kernels.iterdir()
-    written = file.stat().st_mtime_ns
+    written = file.stat().st_ino
     assert load_library("one", CODE, FLAGS).one() == 1
-    assert file.stat().st_mtime_ns == written
+    assert file.stat().st_ino == written
     assert load_library("one", {**CODE, "one.h": b"#define ONE 2"}, FLAGS).one() == 2
     assert len(list(kernels.iterdir())) == 2
+
+
+@compiles
+def test_those_loaded_last_stay(kernels: Path) -> None:
+    load_library("another", CODE, FLAGS)
+    files = []
+    for number in range(4):
+        assert load_library("one", {**CODE, "one.h": f"#define ONE {number}".encode()}, FLAGS).one() == number
+        [new] = [file for file in kernels.glob("one-*.so") if file not in files]
+        files.append(new)
+        os.utime(new, (number, number))
+    assert load_library("one", {**CODE, "one.h": b"#define ONE 0"}, FLAGS).one() == 0
+    assert load_library("one", {**CODE, "one.h": b"#define ONE 4"}, FLAGS).one() == 4
+    assert [file.exists() for file in files] == [True, False, True, True]
+    assert len(list(kernels.iterdir())) == 5
 
 
 @compiles

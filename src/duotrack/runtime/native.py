@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from duotrack.runtime.kept import chosen_folder
@@ -14,6 +15,8 @@ from duotrack.runtime.kept import chosen_folder
 logger = logging.getLogger(__name__)
 _SECONDS = 300
 """How long a compiler may take."""
+_KEPT = 4
+"""Libraries of one name that are kept, those of other versions: removed is what was not loaded for longest."""
 _REMEDY = "install g++ 11 or newer"
 
 
@@ -49,12 +52,15 @@ def load_library(name: str, code: dict[str, bytes], flags: tuple[str, ...]) -> c
     for each in (file.parent, file):
         _require_ours(each)
     if _is_whole(file):
+        with suppress(OSError):  # a folder that is only to be read
+            os.utime(file)
         return ctypes.CDLL(str(file))
     logger.info("compiling %s", file)
     library = _compiled(code, flags)
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_whole(file, library)
+        _remove_old(file.parent, name)
     except OSError as error:
         return _load_passing(library, f"{file.parent}: {error.strerror}")
     return ctypes.CDLL(str(file))
@@ -97,6 +103,14 @@ def _write_whole(file: Path, library: bytes) -> None:
         Path(name).replace(file)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _remove_old(folder: Path, name: str) -> None:
+    """But the newest: who has loaded one does not need its file."""
+    with suppress(OSError):  # another process may be removing them as well
+        kept = sorted(folder.glob(f"{name}-{'?' * 32}.so"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in kept[_KEPT:]:
+            file.unlink()
 
 
 def _compiled(code: dict[str, bytes], flags: tuple[str, ...]) -> bytes:

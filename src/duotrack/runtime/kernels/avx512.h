@@ -87,15 +87,21 @@ __attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t*
   }
 }
 
-// `count` blocks of 32 rows, the tiles `a` and those `tile_row` after them, times those of a panel; `between` is called
-// with each. The products are added to `sums`, whose rows are `stride` bytes apart, if these are not `fresh`.
+// `count` blocks of up to 32 rows, the tiles `a` and those `tile_row` after them, times those of a panel; sums of
+// others are zeros. `between` is called with each block. The products are added to `sums`, whose rows are `stride`
+// bytes apart, if these are not `fresh`.
 template <bool FP32, class Between>
-inline void multiply(const uint16_t* a, size_t tile_row, const uint16_t* w, int count, float* sums, long stride,
-                     bool fresh, const Between& between) {
+inline void multiply(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count, float* sums,
+                     long stride, bool fresh, const Between& between) {
   const long step = stride / 4;
-  for (int strip = 0; strip < 4; strip++)
+  const int strips = (rows + STRIP - 1) / STRIP;
+  for (int strip = 0; strip < strips; strip++)
     multiply_strip<FP32>(a + strip / 2 * tile_row + strip % 2 * STRIP * 32, w, count, sums + strip * STRIP * step, step,
-                         fresh, strip, 4, between);
+                         fresh, strip, strips, between);
+  for (int row = strips * STRIP; row < 32 && fresh; row++) {
+    _mm512_store_ps(sums + row * step, _mm512_setzero_ps());
+    _mm512_store_ps(sums + row * step + 16, _mm512_setzero_ps());
+  }
 }
 
 }  // namespace

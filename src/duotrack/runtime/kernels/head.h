@@ -121,11 +121,11 @@ void mix(const Head& head, const Sizes& of, int skip, int look, float* row, char
   const auto nothing = [] {};
   for (int first = skip / 32 * 32; first < of.queries; first += 32) {
     const uint16_t* queries = head.queries + first / 16 * query_tile;
-    for (int panel = 0; panel < panels; panel++)
-      multiply<FP32>(queries, query_tile, head.keys + static_cast<size_t>(panel) * blocks * PARTS * 2 * TILE, blocks,
-                     head.scores + panel * 32, panels * 128, true, nothing);
-    float sums[32];
     const int begin = std::max(skip - first, 0), rows = std::min(32, of.queries - first);
+    for (int panel = 0; panel < panels; panel++)
+      multiply<FP32>(queries, query_tile, rows, head.keys + static_cast<size_t>(panel) * blocks * PARTS * 2 * TILE,
+                     blocks, head.scores + panel * 32, panels * 128, true, nothing);
+    float sums[32];
     for (int r = begin; r < rows; r++) {
       const float* scores = head.scores + static_cast<size_t>(r) * panels * 32;
       uint16_t* line = head.weights + r / 16 * weight_tile + r % 16 * 32;
@@ -134,8 +134,9 @@ void mix(const Head& head, const Sizes& of, int skip, int look, float* row, char
     }
     for (int panel = 0; panel < blocks; panel++) {
       alignas(64) float mixed[1024];
-      multiply<FP32>(head.weights, weight_tile, head.values + static_cast<size_t>(panel) * panels * PARTS * 2 * TILE,
-                     panels, mixed, 128, true, nothing);
+      multiply<FP32>(head.weights, weight_tile, rows,
+                     head.values + static_cast<size_t>(panel) * panels * PARTS * 2 * TILE, panels, mixed, 128, true,
+                     nothing);
       for (int r = begin; r < rows; r++) {
         const __m512 share = broadcast(1.f / sums[r]);
         put<FP32>(out + (first + r - skip) * stride + panel * (FP32 ? 128 : 64),

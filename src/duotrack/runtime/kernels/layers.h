@@ -102,12 +102,13 @@ struct Written {  // what is written after a panel was multiplied, fetched meanw
   long stride = 0;
 };
 
-// `pairs` of tiles of rows with `length` blocks of a panel: `done(p, sums)` has each pair's, of 32 x 32 numbers. They
+// `rows`, in pairs of tiles, with `length` blocks of a panel: `done(p, sums)` has each pair's, of 32 x 32 numbers. They
 // are added to what `sums` has, 1024 numbers a pair, if they are not `fresh`. `next` is the panel that comes after it.
 template <bool FP32, class Where, class Done>
-inline void pass(const uint16_t* laid, size_t tile_row, int pairs, const uint16_t* w, int length, const uint16_t* next,
+inline void pass(const uint16_t* laid, size_t tile_row, int rows, const uint16_t* w, int length, const uint16_t* next,
                  float* sums, bool fresh, const Where& where, const Done& done) {
   constexpr int PARTS = FP32 ? 2 : 1;
+  const int pairs = (rows + 31) / 32;
   const int lines = std::max(4, PARTS * AHEAD / std::max(pairs, 1));  // with each block
   for (int c = 0; c < length; c += CHUNK<FP32>) {
     const int count = std::min(CHUNK<FP32>, length - c);
@@ -117,15 +118,15 @@ inline void pass(const uint16_t* laid, size_t tile_row, int pairs, const uint16_
     for (int p = 0; p < pairs; p++) {
       float* sum = sums + p * 1024;
       const Written out = last ? where(p) : Written();
-      const int rows = out.start ? (31 + count) / count : 0;  // 32 over the blocks
+      const int written = out.start ? (31 + count) / count : 0;  // 32 over the blocks
       const char* to = out.start;
       const auto fetch = [&] {
         for (int line = 0; line < lines; line++, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
-        for (int row = 0; row < rows; row++, to += out.stride)
+        for (int row = 0; row < written; row++, to += out.stride)
           for (int part = 0; part < PARTS; part++) __builtin_prefetch(to + part * 64, 1);
       };
-      multiply<FP32>(laid + p * 2 * tile_row + static_cast<size_t>(c) * PARTS * TILE, tile_row, chunk, count, sum, 128,
-                     fresh && c == 0, fetch);
+      multiply<FP32>(laid + p * 2 * tile_row + static_cast<size_t>(c) * PARTS * TILE, tile_row,
+                     std::min(32, rows - p * 32), chunk, count, sum, 128, fresh && c == 0, fetch);
       if (last) done(p, sum);
     }
   }

@@ -40,7 +40,7 @@ template <bool FP32>
 void feed(const Source& from, const Norm& norm, int pair, int pairs, const Layer& first, const Layer& second, int begin,
           int end, uint16_t* memory, float* sums) {
   constexpr int PARTS = FP32 ? 2 : 1;
-  const int blocks = from.channels / 32;
+  const int blocks = from.channels / 32, rows = std::min(pairs * 32, from.rows - pair * 32);
   const size_t row = static_cast<size_t>(blocks) * PARTS * TILE,
                hidden_row = static_cast<size_t>(HIDDEN<FP32>) * PARTS * TILE;
   uint16_t* hidden = memory + tiles_size<FP32>(pairs, blocks);
@@ -66,14 +66,14 @@ void feed(const Source& from, const Norm& norm, int pair, int pairs, const Layer
         }
       };
       const uint16_t* w = first.weights + (h + j) * row * 2;
-      pass<FP32>(memory, row, pairs, w, blocks, w + row * 2, scratch, true, nowhere, activate);
+      pass<FP32>(memory, row, rows, w, blocks, w + row * 2, scratch, true, nowhere, activate);
     }
     for (int o = 0; o < second.panels; o++) {
       const size_t panel = static_cast<size_t>(first.panels) * PARTS * 2 * TILE;
       const uint16_t* w = second.weights + o * panel + static_cast<size_t>(h) * PARTS * 2 * TILE;
       float* own = sums + static_cast<size_t>(o) * pairs * 1024;
       const auto done = [](int, const float*) {};
-      pass<FP32>(hidden, hidden_row, pairs, w, count, w + panel, own, h == begin, nowhere, done);
+      pass<FP32>(hidden, hidden_row, rows, w, count, w + panel, own, h == begin, nowhere, done);
     }
   }
 }

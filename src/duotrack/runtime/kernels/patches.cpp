@@ -83,7 +83,7 @@ bool embed(const Patches& from, int pictures, const Layer& layer, const char* po
           write<FP32>(sum, target, 0, 32, panel * 32);
         };
         const uint16_t* w = layer.weights + panel * row * 2;
-        pass<FP32>(laid, row, count, w, blocks, w + row * 2, sums, true, nowhere, done);
+        pass<FP32>(laid, row, count * 32, w, blocks, w + row * 2, sums, true, nowhere, done);
       }
     }
   }

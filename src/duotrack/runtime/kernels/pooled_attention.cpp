@@ -56,7 +56,7 @@ void see(const char* from, int channels, const Pooling& block, int first, int wi
       for (int window = 0; window < windows; window++)
         done(window, room.sums + static_cast<size_t>(window) * block.tokens * 32, layer.bias + panel * 32);
     };
-    pass<FP32>(room.rows, row, pairs, w, channels / 32, w + row * 2, room.sums, true, nowhere, all);
+    pass<FP32>(room.rows, row, rows, w, channels / 32, w + row * 2, room.sums, true, nowhere, all);
   };
   for (int panel = 0; panel < block.shortcut.panels; panel++)
     product(block.shortcut, panel, [&](int window, const float* sums, const float* bias) {

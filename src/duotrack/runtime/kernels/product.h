@@ -44,6 +44,7 @@ template <bool FP32>
 void product(const Source& from, const Share& share, const uint16_t* weights, const Target& to, char* memory) {
   constexpr int PARTS = FP32 ? 2 : 1;
   const int blocks = inputs_of(from), span = std::min(SPAN, blocks);
+  const int rows = std::min(share.pairs * 32, from.rows - share.pair * 32);
   const size_t tile_row = static_cast<size_t>(span) * PARTS * TILE, panel = blocks * PARTS * 2 * TILE;
   uint16_t* laid = reinterpret_cast<uint16_t*>(memory);
   float* sums = reinterpret_cast<float*>(laid + share.pairs * 2 * tile_row);
@@ -64,7 +65,7 @@ void product(const Source& from, const Share& share, const uint16_t* weights, co
         if (last) write<FP32>(sum, to, row, std::min(32, from.rows - row), output);
       };
       float* own = sums + (blocks > span ? j : 0) * static_cast<size_t>(share.pairs) * 1024;
-      pass<FP32>(laid, tile_row, share.pairs, w, length, w + panel, own, s == 0, where, done);
+      pass<FP32>(laid, tile_row, rows, w, length, w + panel, own, s == 0, where, done);
     }
   }
 }

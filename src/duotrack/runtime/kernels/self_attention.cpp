@@ -25,7 +25,7 @@ void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, co
   const auto panel = [&](int i) { return i / blocks * (qkv.panels / 3) + head * blocks + i % blocks; };
   const auto nowhere = [](int) { return Written(); };
   for (int group = 0; group < of.pairs(); group += GROUP) {
-    const int count = std::min(GROUP, of.pairs() - group);
+    const int taken = std::min(GROUP * 32, of.queries - group * 32);
     for (int i = 0; i < 3 * blocks; i++) {
       const auto done = [&](int p, const float* sum) {
         for (int half = 0; half < 2; half++)
@@ -33,7 +33,7 @@ void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, co
                          to, scratch);
       };
       const int next = i + 1 < 3 * blocks ? panel(i + 1) : panel(0) + blocks;  // the next head's
-      pass<FP32>(rows + group * 2 * row, row, count, qkv.weights + panel(i) * row * 2, channels / 32,
+      pass<FP32>(rows + group * 2 * row, row, taken, qkv.weights + panel(i) * row * 2, channels / 32,
                  qkv.weights + next * row * 2, sums, true, nowhere, done);
     }
   }
