@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -117,20 +118,32 @@ def _compiled(code: dict[str, bytes], flags: tuple[str, ...]) -> bytes:
     program = compiler()
     if program is None:
         raise OSError(lacking())
-    remedy = "set $CXX to g++ 11 or newer, or unset it" if os.environ.get("CXX") else _REMEDY
     with tempfile.TemporaryDirectory(prefix="duotrack-") as scratch:
         for name, text in code.items():
             Path(scratch, name).write_bytes(text)
         sources = [name for name in sorted(code) if name.endswith(".cpp")]
-        command = [program, *flags, *sources, "-o", "library.so"]
-        try:
-            done = subprocess.run(command, cwd=scratch, capture_output=True, check=False, timeout=_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise OSError(f"{program} does not end; {remedy}") from error
-        made = Path(scratch, "library.so")
-        if done.returncode or not made.is_file():
-            code_said = f"exit code {done.returncode}, and no library"
-            lines = done.stderr.decode(errors="replace").splitlines() or [code_said]
-            said = next((each for each in lines if "error" in each), lines[0])[:200]
-            raise OSError(f"{program} fails ({said}); {remedy}")
-        return made.read_bytes()
+        objects = [f"{name}.o" for name in sources]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            made = [
+                pool.submit(_run, [program, *flags, "-c", source, "-o", each], scratch)
+                for source, each in zip(sources, objects, strict=True)
+            ]
+        for each in made:
+            each.result()
+        return _run([program, *flags, *objects, "-o", "library.so"], scratch)
+
+
+def _run(command: list[str], scratch: str) -> bytes:
+    """The file that a compiler was told to make, which comes last."""
+    program, file = command[0], Path(scratch, command[-1])
+    remedy = "set $CXX to g++ 11 or newer, or unset it" if os.environ.get("CXX") else _REMEDY
+    try:
+        done = subprocess.run(command, cwd=scratch, capture_output=True, check=False, timeout=_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"{program} does not end; {remedy}") from error
+    if done.returncode or not file.is_file():
+        code_said = f"exit code {done.returncode}, and no library"
+        lines = done.stderr.decode(errors="replace").splitlines() or [code_said]
+        said = next((each for each in lines if "error" in each), lines[0])[:200]
+        raise OSError(f"{program} fails ({said}); {remedy}")
+    return file.read_bytes()

@@ -1,7 +1,7 @@
 """Weights laid out once as this processor multiplies them: torch's own layers lay theirs out again in every call.
 
-On Intel's matrix units that is for products of ours (`duotrack.runtime.tiles`), elsewhere for oneDNN's, whose layouts
-can be neither copied nor pickled. No packed network is to be saved.
+Where the processor multiplies bfloat16 that is for products of ours (`duotrack.runtime.tiles`), elsewhere for oneDNN's,
+whose layouts can be neither copied nor pickled. No packed network is to be saved.
 """
 
 import platform

@@ -1,6 +1,6 @@
-"""The merged head on the matrix units of Intel's processors: as the layers of `duotrack.runtime.tiles`.
+"""The merged head in C++ of ours: as the layers of `duotrack.runtime.tiles`.
 
-Its towers halve their channels until they are fewer than the units multiply at a time: each tower's are filled up with
+Its towers halve their channels until they are fewer than kernels multiply at a time: each tower's are filled up with
 zeros.
 """
 

@@ -1,4 +1,4 @@
-"""The first layer of a `HieraStem` on the matrix units of Intel's processors: as those of `duotrack.runtime.tiles`."""
+"""The first layer of a `HieraStem` in C++ of ours: as those of `duotrack.runtime.tiles`."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -1,7 +1,8 @@
-"""Layers for inference on the matrix units of Intel's processors (AMX), which multiply bfloat16 only.
+"""Layers for inference in C++ of ours (`kernels/`), on processors that multiply bfloat16. No gradients.
 
-float32 is multiplied as sums of three bfloat16 products (`kernels/tiles.h`): numbers are off by 1e-5 of the largest one
-at most, torch's own by 1e-6; attention whose scores go into the hundreds by 1e-4; infinities become NaN. No gradients.
+Intel's matrix units (AMX) multiply nothing else: float32 is multiplied as sums of three bfloat16 products
+(`kernels/amx.h`). Numbers are off by 1e-5 of the largest one at most, torch's own by 1e-6; attention whose scores go
+into the hundreds by 1e-4; infinities become NaN. Vectors (AVX-512, `kernels/avx512.h`) multiply float32 as it is.
 """
 
 from collections.abc import Sequence
