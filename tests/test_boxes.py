@@ -55,6 +55,22 @@ def test_iou_does_not_see_shift_and_scale(one, other, shift, scale):
     assert b.iou_xywh(*moved) == pytest.approx(b.iou_xywh(one, other), abs=1e-6)
 
 
+any_number = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, -0.0, 10.0, 630.0])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@given(st.tuples(*[any_number] * 4).map(np.array), st.sampled_from([10.0, 10, np.int64(10), np.float32(10)]))
+def test_one_box_is_to_the_bit_what_it_is_among_many(one, margin):
+    functions = [b.xywh_to_xyxy, b.xyxy_to_xywh, b.xywh_to_cxcywh, b.cxcywh_to_xywh, b.cxcywh_to_xyxy]
+    with np.errstate(all="ignore"):
+        for each in (*functions, lambda box: b.clip_xywh(box, 480, 640, margin)):
+            alone, among = each(one), each(np.stack([one, one]))[1]
+            assert alone.dtype == among.dtype == np.float64
+            nothing = np.isnan(among)
+            assert np.array_equal(np.isnan(alone), nothing)
+            assert alone[~nothing].tobytes() == among[~nothing].tobytes()
+
+
 def test_iou_of_empty_boxes_is_zero():
     assert b.iou_xywh(np.zeros(4), np.zeros(4)) == 0
     assert b.iou_xywh(np.zeros((2, 4)), np.zeros((2, 4))).tolist() == [0, 0]

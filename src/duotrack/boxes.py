@@ -26,7 +26,7 @@ def _four(boxes: Any) -> Any:
 
 def _stack(parts: list[Any]) -> Any:
     if isinstance(parts[0], float):
-        return np.array(parts)
+        return np.array(parts, np.float64)
     if isinstance(parts[0], (np.ndarray, np.generic)):
         return np.stack(parts, axis=-1)
     import torch  # only where a tensor came in, so that NumPy users never wait for torch
@@ -114,8 +114,8 @@ def clip_xywh(box: Boxes, height: float, width: float, margin: float = 10.0) -> 
 def _clamp(value: Any, low: float, high: float | None) -> Any:
     # min(max(low, v), high): in this order, so that an image smaller than the margin behaves as specified
     if isinstance(value, float):
-        value = max(value, low)  # NaN stays, as it comes first
-        return value if high is None else min(value, high)
+        value = value if value > low or value != value else float(low)  # NaN stays, as in arrays
+        return value if high is None or value < high or value != value else float(high)
     if isinstance(value, (np.ndarray, np.generic)):
         value = np.maximum(value, low)
         return value if high is None else np.minimum(value, high)

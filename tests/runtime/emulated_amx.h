@@ -1,4 +1,5 @@
-// The instructions of Intel's matrix units, in vectors: included before `kernels/`, on processors that have no such units.
+// The instructions of Intel's matrix units, in vectors: included before `kernels/`, on processors that have no such
+// units.
 
 #pragma once
 

@@ -16,8 +16,6 @@ from duotrack.runtime.packed import pack
 from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, attends, fits
 from units import ready
 
-EVERYTHING = frozenset.union(*tile_library._ASKED.values())
-
 
 @pytest.fixture
 def unloaded() -> Iterator[None]:
@@ -66,10 +64,10 @@ def test_the_best_units_are_used_unless_told_otherwise(
 
 def test_processors_are_asked_for_what_kernels_need(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["fpu", "avx512f", "avx512bw", "avx512vl", "avx512_bf16"]
-    for more, found in ([], {"avx512"}), (["amx_tile", "amx_bf16"], {"avx512", "amx"}):
+    for more, found in ([], ["avx512"]), (["amx_tile", "amx_bf16"], ["amx", "avx512"]):
         text = f"model name: one\nflags\t: {' '.join(flags + more)}\n"
         monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
-        assert {each for each, asked in tile_library._ASKED.items() if asked <= tile_library.abilities()} == found
+        assert tile_library.suited() == found
 
 
 def test_a_system_that_forbids_the_units_is_said(
@@ -77,10 +75,23 @@ def test_a_system_that_forbids_the_units_is_said(
 ) -> None:
     refused, allowed = MagicMock(), MagicMock()
     refused.tiles_ready.return_value = 0
-    monkeypatch.setattr(tile_library, "abilities", lambda: EVERYTHING)
-    monkeypatch.setattr(tile_library, "load_library", lambda name, *_: refused if "amx" in name else allowed)
+    monkeypatch.setattr(tile_library, "suited", lambda: ["amx", "avx512"])
+    monkeypatch.setattr(tile_library, "load_library", lambda *given: refused if "-mamx-tile" in given[-1] else allowed)
     assert tile_library.units() == "avx512"
-    assert "the system does not let programs use amx" in caplog.text
+    assert "the system does not let programs use amx (DUOTRACK_KERNELS=avx512 silences this)" in caplog.text
+
+
+@pytest.mark.usefixtures("unloaded")
+def test_units_that_are_asked_for_and_are_not_here_are_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tile_library, "suited", list)
+    assert not tile_library.ready()
+    assert not caplog.text
+    monkeypatch.setenv("DUOTRACK_KERNELS", "amx")
+    assert not tile_library.ready()
+    assert not tile_library.ready()
+    assert caplog.text.count("it has no amx, which DUOTRACK_KERNELS asks for") == 1
 
 
 @pytest.mark.usefixtures("unloaded")
@@ -88,7 +99,7 @@ def test_a_system_that_forbids_the_units_is_said(
 def test_without_a_compiler_torch_multiplies_and_it_is_said(
     compiler: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tile_library, "abilities", lambda: EVERYTHING)
+    monkeypatch.setattr(tile_library, "suited", lambda: ["amx", "avx512"])
     monkeypatch.setattr(native, "compiler", lambda: compiler)
     monkeypatch.setenv("DUOTRACK_CACHE", str(tmp_path))
     with caplog.at_level(logging.WARNING):
@@ -104,7 +115,7 @@ def test_without_a_compiler_torch_multiplies_and_it_is_said(
 
 @pytest.mark.usefixtures("unloaded")
 def test_other_processors_are_not_asked_for_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tile_library, "abilities", lambda: frozenset({"avx512f"}))
+    monkeypatch.setattr(tile_library, "suited", list)
     monkeypatch.setattr(tile_library, "load_library", lambda *_: pytest.fail("compiled for nothing"))
     assert not fits(nn.Linear(64, 64))
     packed = pack(ready(nn.Sequential(Block(dim=64, heads=2)), "fp32"))

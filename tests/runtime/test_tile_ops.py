@@ -2,11 +2,13 @@
 
 import copy
 import itertools
+import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from duotrack.errors import InputError
 from duotrack.evaluation.stopwatch import counted
@@ -20,7 +22,7 @@ from duotrack.runtime.tile_block_ops import attention
 from duotrack.runtime.tile_ops import Conv, Norm, convs, mlp, pack_layer
 from duotrack.runtime.tile_scan import tile_scan
 from duotrack.runtime.tile_stem import TileWindowEmbed
-from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, TilePatches
+from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, TilePatches, packed_block
 from duotrack.runtime.torch_backend import prepare
 from units import TYPES, ready, units
 
@@ -65,6 +67,42 @@ def test_what_does_not_fit_packed_weights_is_refused(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(tile_library, "_library", lambda _: None)
         with pytest.raises(InputError, match="load the tracker anew"):
             linear(torch.zeros(1, 4, 64))
+
+
+@units
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_was_packed_keeps_its_units(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    block = Block(dim=64, heads=2).to(dtype).eval().requires_grad_(False)
+    embed = WindowEmbed(dim=32).to(dtype).requires_grad_(False)
+    here = os.environ["DUOTRACK_KERNELS"]
+    packed, layers, stem = packed_block(block), TileMlp(block.mlp), TileWindowEmbed(embed)
+    tokens, image, where = (torch.randn(shape, dtype=dtype) for shape in ((2, 20, 64), (1, 3, 32, 32), (1, 64, 32)))
+    runs: list[Callable[[], Tensor]] = [
+        lambda: tile_block_ops.through(tokens, (packed,)),
+        lambda: tile_block_ops.attend(tokens, packed)[0],
+        lambda: layers(tokens),
+        lambda: convs(tokens[None], (Conv(packed.proj),)),
+        lambda: stem(image, where),
+        lambda: attention(*[tokens[:, None]] * 3),
+    ]
+    with torch.inference_mode():
+        first = [run() for run in runs]
+        for switch in ({"amx": "avx512", "avx512": "amx"}[here], "0", "nonsense"):
+            monkeypatch.setenv("DUOTRACK_KERNELS", switch)
+            for made, run in zip(first[:-1], runs[:-1], strict=True):
+                torch.testing.assert_close(made, run(), rtol=0, atol=0)
+            torch.testing.assert_close(first[-1], runs[-1](), rtol=0, atol=3e-2)  # by any units
+        monkeypatch.setenv("DUOTRACK_KERNELS", {"amx": "avx512", "avx512": "amx"}[here])
+        other = packed_block(block)
+        for mixed in (
+            lambda: tile_block_ops.through(tokens, (packed, other)),
+            lambda: convs(tokens[None], (Conv(packed.proj), Conv(other.proj))),
+            lambda: tile_ops.mlp(tokens, packed.first, other.second),
+            lambda: replace(packed, proj=other.proj),
+        ):
+            with pytest.raises(ValueError, match=r"(?s)amx.*avx512|avx512.*amx"):
+                mixed()
 
 
 @units

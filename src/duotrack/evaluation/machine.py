@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from duotrack.runtime.tile_library import units
+from duotrack.runtime.tile_library import suited
 
 _CHOICES = ("DUOTRACK_KERNELS", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
@@ -16,13 +16,13 @@ _CHOICES = ("DUOTRACK_KERNELS", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OMP_WAIT_P
 def about_machine() -> dict[str, Any]:
     """Facts for a report, as JSON holds them.
 
-    `processor` its name, `kernels` the units that ours use on it (None: torch multiplies), `threads` how many torch
+    `processor` its name, `kernels` its units that ours are for (None: torch multiplies), `threads` how many torch
     uses, `load` the processes that wanted a core in the last minute (None where the system does not count them): where
     that is far above 0 before a measurement, others had a part in it. `environment`: what is set that changes speed.
     """
     return {
         "processor": _processor(),
-        "kernels": units(),
+        "kernels": next(iter(suited()), None),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "environment": {name: os.environ[name] for name in _CHOICES if name in os.environ},

@@ -42,7 +42,7 @@ class PackedBlock:
             raise ValueError(f"{self.heads} heads and a shortcut in a block from {channels} to {outputs}")
         layers = [self.qkv, self.proj, self.first, self.second, *([] if self.shortcut is None else [self.shortcut])]
         if any((*layer.kind, layer.groups) != (*self.qkv.kind, 1) for layer in layers):
-            raise ValueError(f"layers of {[layer.dtype for layer in layers]} in one block")
+            raise ValueError(f"layers of {[layer.kind for layer in layers]} in one block")
         for norm, count in ((self.norm, channels), (self.mlp_norm, outputs)):
             if norm.scale.shape != (count,) or norm.shift.shape != (count,):
                 raise ValueError(f"a norm of {tuple(norm.scale.shape)} in a block from {channels} to {outputs}")
@@ -104,7 +104,10 @@ def through(tokens: Tensor, blocks: Sequence[PackedBlock], *, skip: int = 0) -> 
     for block in blocks:
         before, width = sizes[-1]
         if (block.qkv.inputs, *block.qkv.kind) != (width, *blocks[0].qkv.kind):
-            raise ValueError(f"a block for {block.qkv.inputs} channels after one that gives {width}")
+            raise ValueError(
+                f"a block for {block.qkv.inputs} channels after one that gives {width}, "
+                f"{block.qkv.kind} after {blocks[0].qkv.kind}"
+            )
         if block.shortcut is not None and (before % 16 or not 0 < before <= LONGEST_WINDOW):
             raise ValueError(f"windows have 16 tokens or a multiple of it, up to {LONGEST_WINDOW}, not {before}")
         sizes.append((before if block.shortcut is None else before // 4, block.proj.outputs))

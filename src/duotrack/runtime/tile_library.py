@@ -119,7 +119,10 @@ def units() -> Units | None:
             f"DUOTRACK_KERNELS is {said!r}: give 0 to let torch multiply, 1 to use what is best here, "
             f"or {' or '.join(_ASKED)} for those units alone"
         )
-    return next((each for each in _ASKED if said in ("1", each) and _library(each) is not None), None)
+    used = next((each for each in _ASKED if said in ("1", each) and _library(each) is not None), None)
+    if used is None and said in _ASKED and said not in suited():
+        _warn(f"it has no {said}, which DUOTRACK_KERNELS asks for")
+    return used
 
 
 def ready() -> bool:
@@ -133,26 +136,33 @@ def call(name: str, used: Units | None, *arguments: object) -> None:
     Raises:
         InputError: these units are not here. MemoryError: there is no memory for it.
     """
-    used = used or units()
-    library = None if used is None else _library(used)
+    library = _any() if used is None else _library(used)
     if library is None:
         raise InputError(
-            f"this network was made ready for a processor with {used or 'units of ours'}: load the tracker anew here"
+            f"this network was made ready for a processor with {used or 'bf16'} units: load the tracker anew here"
         )
     if not getattr(library, name)(*arguments, torch.get_num_threads()):
         raise MemoryError(f"no memory for {name}")
 
 
+def _any() -> ctypes.CDLL | None:
+    """Those that `DUOTRACK_KERNELS` names come first; what was loaded goes on when it changes."""
+    named = os.environ.get("DUOTRACK_KERNELS")
+    ordered = sorted(_ASKED, key=lambda each: each != named)
+    return next((library for each in ordered if (library := _library(each)) is not None), None)
+
+
 @cache
 def _library(used: Units) -> ctypes.CDLL | None:
-    if not _ASKED[used] <= abilities():
+    if used not in suited():
         return None
     try:
-        library = described(load_library(f"tiles-{used}", code(), (*_FLAGS, *_OWN_FLAGS[used])))
-        if not library.tiles_ready():
-            raise OSError(f"the system does not let programs use {used}")
+        library = described(load_library("tiles", code(), (*_FLAGS, *_OWN_FLAGS[used])))
     except OSError as error:
         _warn(str(error))
+        return None
+    if not library.tiles_ready():
+        _warn(f"the system does not let programs use {used}", silenced_by="avx512")
         return None
     return library
 
@@ -171,17 +181,20 @@ def described(library: ctypes.CDLL) -> ctypes.CDLL:
 
 
 @cache
-def _warn(reason: str) -> None:
+def _warn(reason: str, silenced_by: str = "0") -> None:
     """Once, though it may be the same for all units."""
     logger.warning(
-        "networks run slower than they could on this processor: %s (DUOTRACK_KERNELS=0 silences this)", reason
+        "networks run slower than they could on this processor: %s (DUOTRACK_KERNELS=%s silences this)",
+        reason,
+        silenced_by,
     )
 
 
-def abilities() -> frozenset[str]:
-    """What the system says that this processor has of what the kernels need; `units` also asks for a compiler."""
+def suited() -> list[Units]:
+    """Units of this processor that kernels are for, as far as the system says; `units` also asks for a compiler."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return frozenset()
-    return frozenset(next((line for line in lines if line.startswith("flags")), "").split()) & _ASKED["amx"]
+        return []
+    flags = set(next((line for line in lines if line.startswith("flags")), "").split())
+    return [each for each, asked in _ASKED.items() if asked <= flags]

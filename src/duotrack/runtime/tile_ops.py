@@ -141,7 +141,10 @@ def convs(places: Tensor, given: Sequence[Conv]) -> Tensor:
     require(places, given[0].layer, given[0].channels)
     for before, after in pairwise(given):
         if (after.channels, *after.layer.kind) != (before.layer.outputs, *before.layer.kind):
-            raise ValueError(f"a convolution of {after.channels} channels after one that gives {before.layer.outputs}")
+            raise ValueError(
+                f"a convolution of {after.channels} channels after one that gives {before.layer.outputs}, "
+                f"{after.layer.kind} after {before.layer.kind}"
+            )
     made = places.new_empty(pictures, height, width, given[-1].layer.outputs)
     if made.numel():
         whole = (tile_library.Conv * len(given))(*(_conv(each) for each in given))
@@ -216,7 +219,9 @@ def mlp(tokens: Tensor, first: Layer, second: Layer, norm: Norm | None = None) -
     channels = first.inputs
     require(tokens, first, channels)
     if (second.inputs, *second.kind) != (first.outputs, *first.kind) or first.groups * second.groups > 1:
-        raise ValueError(f"a layer for {second.inputs} after one that gives {first.outputs}")
+        raise ValueError(
+            f"a layer for {second.inputs} after one that gives {first.outputs}, {second.kind} after {first.kind}"
+        )
     if norm is not None and not norm.scale.shape == norm.shift.shape == (channels,) == (second.outputs,):
         raise ValueError(f"a norm of {tuple(norm.scale.shape)}: {second.outputs} channels are added to {channels}")
     made = tokens.new_empty(*tokens.shape[:-1], second.outputs)

@@ -103,8 +103,8 @@ def map_back(
     """A decoded box in frame pixels, not clipped (docs/specs/ckd.md, section 5, steps 3 and 4).
 
     Args:
-        peak: (4,) centre and size over the crop's side.
-        previous: (4,) `xywh` in frame pixels that the search crop was cut around.
+        peak: (4,) float64 centre and size over the crop's side.
+        previous: (4,) float64 `xywh` in frame pixels that the search crop was cut around.
         size: side of the search crop.
         resize_factor: `Crop.resize_factor` of the search crop.
     """

@@ -110,8 +110,8 @@ inline void multiply_block(const uint16_t* a, const uint16_t* b, const uint16_t*
   }
 }
 
-// `count` blocks of 32 rows, the tiles `a` and those `tile_row` after them, times those of a panel; rows that are not
-// there are zeros and cost as much. `between` is called with each block. The products are added to `sums`, whose rows
+// `count` blocks of 32 rows, the tiles `a` and those `tile_row` after them, times those of a panel; those that are
+// not there cost as much. `between` is called with each block. The products are added to `sums`, whose rows
 // are `stride` bytes apart, if these are not `fresh`.
 template <bool FP32, class Between>
 inline void multiply(const uint16_t* a, size_t tile_row, int, const uint16_t* w, int count, float* sums, long stride,
