@@ -31,6 +31,8 @@ from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, TilePatches, 
 _OPS = torch.ops.mkldnn
 _ROWS = 256
 """About as many tokens as one call multiplies; other numbers work as well."""
+_LARGE = 8 << 20
+"""Bytes of weights whose memory is given back at once. In a program with much memory in pieces that took 0.15 s."""
 
 
 class PackedLinear(nn.Module):
@@ -111,8 +113,10 @@ def _pack(part: nn.Module) -> None:
     elif isinstance(part, ViMBlock) and part.chunked and scan_fits(*part.states):
         part.scan = tile_scan
     for name in [name for name, _ in part.named_children()]:  # names only: a list of parts would keep them alive
+        large = sum(each.nbytes for each in part.get_submodule(name).parameters()) >= _LARGE
         _pack_child(part, name)
-        trim()  # or the layers' own weights and laid out ones pile up side by side
+        if large:
+            trim()  # or the layers' own weights and laid out ones pile up side by side
     if isinstance(part, (Attention, StemBlock, MergedHead, SharedAttention, Entangle, HeadAdapter)):
         _pack_within(part)
 
