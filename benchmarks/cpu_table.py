@@ -86,13 +86,17 @@ def write_made_weights(path: Path, model: str) -> None:
     save_weights(path, net, model=model, elimination=model_spec(model).elimination)
 
 
+FITTED = (("int8", "onnxruntime"), ("int8", "openvino"))
+"""To frames, before they run."""
+
+
 def configurations(model: str, weights: Path | None, backends: list[str]) -> list[Configuration]:
     """Everything that runs here without frames to quantise on."""
     return [
         Configuration(model=model, weights=weights, device="cpu", backend=backend, precision=precision)
         for backend in backends
         for precision in BACKENDS[backend]
-        if precision not in ("fp16", "int8")
+        if precision != "fp16" and (precision, backend) not in FITTED
     ]
 
 

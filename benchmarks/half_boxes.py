@@ -1,6 +1,7 @@
-"""How far boxes in 16 bits lie from those in float32, back-end by back-end.
+"""How far boxes in 16 or 8 bits lie from those in float32, back-end by back-end.
 
-    python benchmarks/half_boxes.py [--only clip|golden] [--frames 301] [--backends torch,openvino] [--json FILE]
+    python benchmarks/half_boxes.py [--only clip|golden] [--frames 301] [--backends torch,openvino] [--precision bf16]
+        [--json FILE]
 
 The clip of `duotrack demo`, followed by ckd-tiny: "clip" searches each frame around the box that float32 had in the
 frame before, so what differs is the arithmetic; "own way" lets each configuration go its own way from the first box on.
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["clip", "golden"])
     parser.add_argument("--frames", type=int, default=301)
     parser.add_argument("--backends", default="torch,openvino")
-    parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
+    parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32", "int8"])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found: dict[str, Any] = {}

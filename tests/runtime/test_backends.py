@@ -18,6 +18,7 @@ from small_net import AUX, BOTH, RGB, same, track
     [
         ((None, None, None), ("torch", "fp32")),
         (("openvino", "bf16", None), ("openvino", "bf16")),
+        ((None, "int8", None), ("torch", "int8")),
         ((None, None, "net.onnx"), ("onnxruntime", None)),
         (("openvino", None, "net.onnx"), ("openvino", None)),
         ((None, "bf16", "net.xml"), ("openvino", "bf16")),
@@ -36,7 +37,8 @@ def test_what_is_meant(asked, settled):
         (("openvino", "fp16", None), "openvino has no precision fp16.*torch and compiled and onnxruntime"),
         (("onnxruntime", "bf16", None), "onnxruntime has no precision bf16"),
         (("openvino", "int8", None), "duotrack export MODEL --precision int8 --frames"),
-        (("torch", "int8", None), "onnxruntime and openvino have it"),
+        (("compiled", "int8", None), "torch and onnxruntime and openvino have it"),
+        (("onnxruntime", "int8", None), "backend torch fits it as it goes"),
         (("torch", None, "net.onnx"), "onnxruntime or openvino runs it"),
         (("onnxruntime", None, "net.xml"), "openvino runs it"),
     ],

@@ -63,8 +63,8 @@ def test_the_best_units_are_used_unless_told_otherwise(
 
 
 def test_processors_are_asked_for_what_kernels_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    flags = ["fpu", "avx512f", "avx512bw", "avx512vl", "avx512_bf16"]
-    for more, found in ([], ["avx512"]), (["amx_tile", "amx_bf16"], ["amx", "avx512"]):
+    flags = ["fpu", "avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_vnni"]
+    for more, found in ([], ["avx512"]), (["amx_tile", "amx_bf16", "amx_int8"], ["amx", "avx512"]):
         text = f"model name: one\nflags\t: {' '.join(flags + more)}\n"
         monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
         assert tile_library.suited() == found

@@ -87,7 +87,7 @@ def _torch_product(precision: str, shape: tuple[int, int, int]) -> Product | Non
 
 
 def _cuda_product(precision: str, shape: tuple[int, int, int], device: torch.device) -> Product | None:
-    if precision not in PRECISIONS:
+    if precision not in ("fp32", "bf16", "fp16"):
         return None
     x, w, v = (torch.from_numpy(each).to(device, PRECISIONS[precision]) for each in _operands(shape))
 

@@ -25,7 +25,7 @@ from duotrack.weights.task import Trained, trained_on
 logger = logging.getLogger(__name__)
 
 BACKENDS: dict[str, tuple[str, ...]] = {
-    "torch": ("fp32", "bf16", "fp16"),
+    "torch": ("fp32", "bf16", "fp16", "int8"),
     "compiled": ("fp32", "bf16", "fp16"),
     "onnxruntime": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "bf16", "int8"),
@@ -60,10 +60,10 @@ def check_backend(backend: str | None, precision: str | None, weights: str | Pat
             f"backend {chosen} has no precision {settled}, only {', '.join(BACKENDS[chosen])}; "
             f"{' and '.join(having)} have it"
         )
-    if settled == "int8" and not runs:
+    if settled == "int8" and chosen != "torch" and not runs:
         raise InputError(
-            "int8 must be fitted to frames first: run `duotrack export MODEL --precision int8 --frames DIR --out FILE` "
-            "and give the file as weights"
+            f"int8 in backend {chosen} must be fitted to frames first: run `duotrack export MODEL --precision int8 "
+            "--frames DIR --out FILE` and give the file as weights; backend torch fits it as it goes"
         )
     return chosen, settled
 

@@ -6,6 +6,7 @@ whose layouts can be neither copied nor pickled. No packed network is to be save
 
 import platform
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from duotrack.runtime.mapped import give_back, trim
 from duotrack.runtime.tile_adapters import TileAdaptedBlock
 from duotrack.runtime.tile_block_ops import attention as tile_attention
 from duotrack.runtime.tile_head import TileHead, head_fits
+from duotrack.runtime.tile_ops import Layer
 from duotrack.runtime.tile_scan import scan_fits, tile_scan
 from duotrack.runtime.tile_stem import TileWindowEmbed, embed_fits
 from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, TilePatches, attends, block_fits, fits
@@ -92,18 +94,20 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     return dtype == torch.bfloat16 and bool(_OPS._is_mkldnn_bf16_supported())
 
 
-def pack(net: nn.Module) -> nn.Module:
+def pack(net: nn.Module, eight: Mapping[nn.Module, Layer] | None = None) -> nn.Module:
     """Replace the layers of blocks and heads, in which the work is; `net` already has the type that it computes in.
+
+    `eight`: layers of blocks that multiply in 8 bits instead, of a network in bfloat16; `in_8_bits` makes them.
 
     Its `state_dict` raises `InputError` from then on: half of the weights would be missing. Blocks that sit in several
     places would no longer be shared.
     """
-    _pack(net)
+    _pack(net, eight or {})
     net.register_state_dict_pre_hook(_refuse)  # type: ignore[no-untyped-call]
     return net
 
 
-def _pack(part: nn.Module) -> None:
+def _pack(part: nn.Module, eight: Mapping[nn.Module, Layer]) -> None:
     if isinstance(part, PatchEmbed):
         part.proj = TilePatches(part.proj) if fits(part.proj) else part.proj  # type: ignore[assignment]
     elif isinstance(part, Attention) and attends(part.qkv.in_features // part.heads, part.qkv.weight.dtype):
@@ -114,23 +118,23 @@ def _pack(part: nn.Module) -> None:
         part.scan = tile_scan
     for name in [name for name, _ in part.named_children()]:  # names only: a list of parts would keep them alive
         large = sum(each.nbytes for each in part.get_submodule(name).parameters()) >= _LARGE
-        _pack_child(part, name)
+        _pack_child(part, name, eight)
         if large:
             trim()  # or the layers' own weights and laid out ones pile up side by side
     if isinstance(part, (Attention, StemBlock, MergedHead, SharedAttention, Entangle, HeadAdapter)):
         _pack_within(part)
 
 
-def _pack_child(part: nn.Module, name: str) -> None:
+def _pack_child(part: nn.Module, name: str, eight: Mapping[nn.Module, Layer]) -> None:
     child = part.get_submodule(name)
     if isinstance(child, (Block, StemBlock)) and block_fits(child):
-        block = TileBlock(child)
+        block = TileBlock(child, eight)
         setattr(part, name, block)
-        _pack(block)
+        _pack(block, eight)
     elif isinstance(child, AdaptedBlock) and block_fits(child):
-        adapted = TileAdaptedBlock(child)
+        adapted = TileAdaptedBlock(child, eight)
         setattr(part, name, adapted)
-        _pack(adapted)
+        _pack(adapted, eight)
     elif isinstance(child, WindowEmbed) and embed_fits(child):
         setattr(part, name, TileWindowEmbed(child))
     elif isinstance(child, MergedHead) and head_fits(child):
@@ -138,7 +142,7 @@ def _pack_child(part: nn.Module, name: str) -> None:
     elif isinstance(child, Mlp):
         setattr(part, name, _mlp(child))
     elif not isinstance(child, (nn.Linear, nn.Conv2d)):
-        _pack(child)
+        _pack(child, eight)
 
 
 def _refuse(*_: Any) -> None:

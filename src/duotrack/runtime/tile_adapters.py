@@ -1,6 +1,7 @@
 """PATrack's blocks and frequency mixers in C++: as what `duotrack.runtime.tiles` has, where that may be used."""
 
 import ctypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from duotrack.models.adapters import FrequencyMixer
 from duotrack.models.patrack import AdaptedBlock
 from duotrack.runtime import tile_block_ops, tile_library
 from duotrack.runtime.tile_library import call, tally
-from duotrack.runtime.tile_ops import BLOCK, TYPES
+from duotrack.runtime.tile_ops import BLOCK, TYPES, Layer
 from duotrack.runtime.tiles import packed_block
 
 
@@ -118,9 +119,9 @@ def _struct(mixer: PackedMixer) -> tile_library.Mixer:
 class TileAdaptedBlock(nn.Module):
     """A block with adapters that fits (`duotrack.runtime.tiles.block_fits`); shared attention stays with torch."""
 
-    def __init__(self, block: AdaptedBlock) -> None:
+    def __init__(self, block: AdaptedBlock, eight: Mapping[nn.Module, Layer] | None = None) -> None:
         super().__init__()
-        self.packed = packed_block(block)
+        self.packed = packed_block(block, eight)
         self.mixers = (pack_mixer(block.adap_t, block.norm1), pack_mixer(block.adap2_t, block.norm2))
         self.norm1, self.norm2 = block.norm1, block.norm2
         self.norml1, self.norml2 = block.norml1, block.norml2

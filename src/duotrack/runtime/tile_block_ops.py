@@ -82,7 +82,7 @@ def attend(tokens: Tensor, block: PackedBlock, *, skip: int = 0, look: int = -1)
             _struct(block),
             skip,
             look,
-            tokens.dtype == torch.float32,
+            block.qkv.code,
             onto.data_ptr(),
             made.data_ptr(),
             None if look == -1 else row.data_ptr(),
@@ -127,7 +127,7 @@ def through(tokens: Tensor, blocks: Sequence[PackedBlock], *, skip: int = 0) -> 
             (tile_library.Block * len(blocks))(*map(_struct, blocks)),
             len(blocks),
             skip,
-            tokens.dtype == torch.float32,
+            blocks[0].qkv.code,
             made.data_ptr(),
         )
     return made

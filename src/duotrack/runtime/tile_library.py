@@ -19,14 +19,14 @@ from duotrack.runtime.native import load_library
 logger = logging.getLogger(__name__)
 Units = Literal["amx", "avx512"]
 """What multiplies bfloat16: Intel's matrix units, or vectors (AVX-512 BF16), which multiply float32 as well."""
-_VECTORS = frozenset(("avx512f", "avx512bw", "avx512vl", "avx512_bf16"))
-_ASKED: dict[Units, frozenset[str]] = {"amx": _VECTORS | {"amx_tile", "amx_bf16"}, "avx512": _VECTORS}
+_VECTORS = frozenset(("avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_vnni"))
+_ASKED: dict[Units, frozenset[str]] = {"amx": _VECTORS | {"amx_tile", "amx_bf16", "amx_int8"}, "avx512": _VECTORS}
 """What the system says of processors that have them; the best come first."""
 _FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-mprefer-vector-width=512"),
-    *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma", "-mprfchw"),
+    *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mavx512vnni", "-mfma", "-mprfchw"),
 )
-_OWN_FLAGS: dict[Units, tuple[str, ...]] = {"amx": ("-mamx-tile", "-mamx-bf16"), "avx512": ()}
+_OWN_FLAGS: dict[Units, tuple[str, ...]] = {"amx": ("-mamx-tile", "-mamx-bf16", "-mamx-int8"), "avx512": ()}
 _POINTER, _INT, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
 
 

@@ -1,15 +1,18 @@
 """Layers in C++ of ours (`kernels/`), for inference on the CPU.
 
 They take and give tensors of float32 or bfloat16, of the type that their weights were packed from, and give no
-gradients. `duotrack.runtime.tile_block_ops` has what attends.
+gradients. Layers of bfloat16 may multiply in 8 bits (`kernels/int8.h`). `duotrack.runtime.tile_block_ops` has what
+attends.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from duotrack.errors import InputError
 from duotrack.runtime import large_pages, tile_library
@@ -20,6 +23,12 @@ BLOCK = 32
 PATCH_LINE = 8
 """Weights that a line of an overlapping patch takes."""
 TYPES = (torch.float32, torch.bfloat16)
+Numbers = Literal["bf16", "fp32", "int8"]
+"""What layers multiply."""
+_CODES: tuple[Numbers, ...] = ("bf16", "fp32", "int8")
+"""As `kernels/numbers.h` counts them."""
+BLOCK8 = 64
+"""Inputs that are multiplied at a time in 8 bits; others are filled up."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +40,26 @@ class Layer:
 
     weights: Tensor
     bias: Tensor
-    dtype: torch.dtype
+    numbers: Numbers
     inputs: int
     outputs: int
     groups: int
     units: Units
 
     @property
-    def kind(self) -> tuple[torch.dtype, Units]:
+    def kind(self) -> tuple[Numbers, Units]:
         """The same of layers that numbers go through in one call."""
-        return self.dtype, self.units
+        return self.numbers, self.units
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what is given and made."""
+        return torch.float32 if self.numbers == "fp32" else torch.bfloat16
+
+    @property
+    def code(self) -> int:
+        """Of the numbers, for the kernels."""
+        return _CODES.index(self.numbers)
 
     @property
     def operations(self) -> int:
@@ -84,8 +103,12 @@ class Conv:
         return self.layer.inputs // self.side**2
 
 
-def pack_layer(weight: Tensor, bias: Tensor | None) -> Layer:
-    """(groups, outputs of one, inputs of one), multiples of 32, and (all outputs,) of float32 or bfloat16."""
+def pack_layer(weight: Tensor, bias: Tensor | None, *, int8: bool = False) -> Layer:
+    """(groups, outputs of one, inputs of one), multiples of 32, and (all outputs,) of float32 or bfloat16.
+
+    `int8`: weights are rounded to whole multiples of a 127th of the largest of their output; rows, of bfloat16, will
+    be so as they come.
+    """
     groups, outputs, inputs = weight.shape
     if outputs % BLOCK or inputs % BLOCK or (bias is not None and bias.shape != (groups * outputs,)):
         raise ValueError(f"weights {tuple(weight.shape)} and a bias: {BLOCK} are multiplied at a time")
@@ -93,10 +116,12 @@ def pack_layer(weight: Tensor, bias: Tensor | None) -> Layer:
     if used is None:
         raise InputError("no layer can be packed here: this processor's units are not there, or not to be used")
     floats = weight.new_zeros(groups * outputs) if bias is None else bias.detach()
+    numbers: Numbers = "int8" if int8 else "fp32" if weight.dtype == torch.float32 else "bf16"
+    pack = _bytes if int8 else _whole if (used, numbers) == ("avx512", "fp32") else _pairs
     return Layer(
-        weights=_whole(weight) if used == "avx512" and weight.dtype == torch.float32 else _pairs(weight),
+        weights=pack(weight),
         bias=floats.float().contiguous(),
-        dtype=weight.dtype,
+        numbers=numbers,
         inputs=groups * inputs,
         outputs=groups * outputs,
         groups=groups,
@@ -125,6 +150,23 @@ def _whole(weight: Tensor) -> Tensor:
     return packed
 
 
+def _bytes(weight: Tensor) -> Tensor:
+    """-> (groups, panels of outputs, what is multiplied and what `kernels/int8.h` finds behind it)."""
+    groups, outputs, inputs = weight.shape
+    blocks, panels = -(-inputs // BLOCK8), outputs // BLOCK
+    filled = F.pad(weight.float(), (0, blocks * BLOCK8 - inputs))
+    steps = filled.abs().amax(-1, keepdim=True) / 127
+    whole = (filled / steps.clamp_min(torch.finfo(torch.float32).tiny)).round().to(torch.int8)
+    split = whole.view(groups, panels, 2, 16, blocks, 16, 4)
+    sums = split.sum((5, 6), dtype=torch.int32).permute(0, 1, 4, 2, 3)
+    size = blocks * BLOCK8 * BLOCK
+    packed = large_pages.empty(groups, panels, size // 2 + BLOCK * 2 * (1 + blocks)).view(torch.int8)
+    packed[:, :, :size] = split.permute(0, 1, 4, 2, 5, 3, 6).flatten(2)
+    packed[:, :, size : size + 4 * BLOCK] = steps.reshape(groups, panels, BLOCK).view(torch.int8)
+    packed[:, :, size + 4 * BLOCK :] = sums.flatten(2).contiguous().view(torch.int8)
+    return packed
+
+
 def require(rows: Tensor, layer: Layer, channels: int) -> None:
     """C++ reads what it is told to: rows are of the layer's type and have so many channels."""
     if not rows.is_cpu or rows.dtype != layer.dtype or rows.shape[-1] != channels:
@@ -148,10 +190,18 @@ def convs(places: Tensor, given: Sequence[Conv]) -> Tensor:
     made = places.new_empty(pictures, height, width, given[-1].layer.outputs)
     if made.numel():
         whole = (tile_library.Conv * len(given))(*(_conv(each) for each in given))
-        wide = places.dtype == torch.float32
         tally(lambda: pictures * height * width * sum(each.operations or each.layer.operations for each in given))
         sizes = (pictures, height, width)
-        call("tiles_convs", given[0].layer.units, places.data_ptr(), *sizes, whole, len(given), wide, made.data_ptr())
+        call(
+            "tiles_convs",
+            given[0].layer.units,
+            places.data_ptr(),
+            *sizes,
+            whole,
+            len(given),
+            given[0].layer.code,
+            made.data_ptr(),
+        )
     return made
 
 
@@ -243,7 +293,7 @@ def mlp(tokens: Tensor, first: Layer, second: Layer, norm: Norm | None = None) -
             second.weights.data_ptr(),
             second.bias.data_ptr(),
             second.outputs,
-            tokens.dtype == torch.float32,
+            first.code,
             made.data_ptr(),
         )
     return made

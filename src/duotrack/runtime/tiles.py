@@ -5,7 +5,7 @@ Intel's matrix units (AMX) multiply nothing else: float32 is multiplied as sums 
 into the hundreds by 1e-4; infinities become NaN. Vectors (AVX-512, `kernels/avx512.h`) multiply float32 as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from duotrack.models.patrack import AdaptedBlock
 from duotrack.runtime import tile_block_ops, tile_ops
 from duotrack.runtime.tile_block_ops import PackedBlock
 from duotrack.runtime.tile_library import ready
-from duotrack.runtime.tile_ops import BLOCK, TYPES, Conv, Layer, Norm, pack_layer
+from duotrack.runtime.tile_ops import BLOCK, BLOCK8, TYPES, Conv, Layer, Norm, pack_layer
 
 _REPLACED = ("norm1", "attn", "norm2", "mlp")
 
@@ -71,13 +71,13 @@ class TileBlock(nn.Module):
     What else hangs on the block, such as a prompter, it takes over.
     """
 
-    def __init__(self, block: Block | StemBlock) -> None:
+    def __init__(self, block: Block | StemBlock, eight: Mapping[nn.Module, Layer] | None = None) -> None:
         super().__init__()
         shortcut = block.proj if isinstance(block, StemBlock) else None
         for name, child in block.named_children():
             if name not in _REPLACED and child is not shortcut:
                 self.add_module(name, child)
-        self.packed = packed_block(block)
+        self.packed = packed_block(block, eight)
 
     def attend(self, tokens: Tensor, *, query: int | None = None, skip: int = 0) -> tuple[Tensor, Tensor | None]:
         """As `Block.attend`.
@@ -104,31 +104,46 @@ class TileBlock(nn.Module):
         return None if len(packed) <= len(after) else tile_block_ops.through(tokens, packed, skip=skip)
 
 
-def packed_block(block: Block | StemBlock | AdaptedBlock) -> PackedBlock:
-    """The layers of a block that fits, without its adapters if it has some."""
-    qkv, proj, heads = _attention_of(block)
-    shortcut = block.proj if isinstance(block, StemBlock) else None
+def packed_block(
+    block: Block | StemBlock | AdaptedBlock, eight: Mapping[nn.Module, Layer] | None = None
+) -> PackedBlock:
+    """The layers of a block that fits, without its adapters if it has some; those of `eight` are taken from there."""
+    qkv, proj, first, second, *shortcut = [(eight or {}).get(each) or _packed(each) for each in _layers_of(block)]
     return PackedBlock(
         norm=_norm(block.norm1),
-        qkv=_packed(qkv),
-        proj=_packed(proj),
-        heads=heads,
+        qkv=qkv,
+        proj=proj,
+        heads=_attention_of(block)[2],
         mlp_norm=_norm(block.norm2),
-        first=_packed(block.mlp.fc1),
-        second=_packed(block.mlp.fc2),
-        shortcut=None if shortcut is None else _packed(shortcut),
+        first=first,
+        second=second,
+        shortcut=shortcut[0] if shortcut else None,
     )
+
+
+def in_8_bits(net: nn.Module) -> dict[nn.Module, Layer]:
+    """The layers of blocks, to multiply in 8 bits: fitted to weights that need not be rounded to bfloat16 before.
+
+    Of blocks that fit and whose MLP's hidden numbers are whole blocks of those.
+    """
+    blocks = [part for part in net.modules() if isinstance(part, (Block, StemBlock, AdaptedBlock)) and block_fits(part)]
+    fitting = [block for block in blocks if block.mlp.fc1.out_features % BLOCK8 == 0]
+    return {layer: _packed(layer, int8=True) for block in fitting for layer in _layers_of(block)}
 
 
 def block_fits(block: Block | StemBlock | AdaptedBlock) -> bool:
     """Whether the units are here and can take the whole block; one that pools has to change its channels."""
-    qkv, proj, heads = _attention_of(block)
-    layers = [qkv, proj, block.mlp.fc1, block.mlp.fc2]
-    if isinstance(block, StemBlock):
-        if block.pool != (block.proj is not None):
-            return False
-        layers += [] if block.proj is None else [block.proj]
-    return attends(proj.in_features // heads, qkv.weight.dtype) and all(fits(layer) for layer in layers)
+    _, proj, heads = _attention_of(block)
+    if isinstance(block, StemBlock) and block.pool != (block.proj is not None):
+        return False
+    return attends(proj.in_features // heads, proj.weight.dtype) and all(fits(layer) for layer in _layers_of(block))
+
+
+def _layers_of(block: Block | StemBlock | AdaptedBlock) -> list[nn.Linear]:
+    """Query, key and value; projection; the MLP's two; the shortcut of a block that pools."""
+    qkv, proj, _ = _attention_of(block)
+    shortcut = [block.proj] if isinstance(block, StemBlock) and block.proj is not None else []
+    return [qkv, proj, block.mlp.fc1, block.mlp.fc2, *shortcut]
 
 
 def _attention_of(block: Block | StemBlock | AdaptedBlock) -> tuple[nn.Linear, nn.Linear, int]:
@@ -161,8 +176,8 @@ def _patch(conv: nn.Conv2d) -> int:
     return side if embeds and (conv.padding, conv.dilation, conv.groups) == ((0, 0), (1, 1), 1) else 0
 
 
-def _packed(linear: nn.Linear | Pointwise) -> Layer:
-    return pack_layer(linear.weight.detach().flatten(1)[None], linear.bias)
+def _packed(linear: nn.Linear | Pointwise, *, int8: bool = False) -> Layer:
+    return pack_layer(linear.weight.detach().flatten(1)[None], linear.bias, int8=int8)
 
 
 def _norm(norm: nn.LayerNorm) -> Norm:

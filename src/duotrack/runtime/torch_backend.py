@@ -10,8 +10,11 @@ from duotrack.errors import InputError, nearest
 from duotrack.models.outputs import HeadMaps
 from duotrack.runtime.mapped import give_back
 from duotrack.runtime.packed import can_pack, pack
+from duotrack.runtime.tile_library import ready
+from duotrack.runtime.tiles import in_8_bits
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.bfloat16}
+"""What a network's weights and arithmetic are; of int8, what layers that multiply in 8 bits give and take."""
 
 Pair = tuple[Tensor | None, Tensor | None]
 
@@ -63,10 +66,11 @@ def resolve_device(device: str, precision: str = "fp32") -> torch.device:
 
     Args:
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
-        precision: "fp32", "bf16" or "fp16".
+        precision: "fp32", "bf16", "fp16" or "int8".
 
     Raises:
-        InputError: an unknown or absent device, an unknown precision, or fp16 on the CPU.
+        InputError: an unknown or absent device, an unknown precision, fp16 on the CPU, or int8 where our kernels are
+            not to be had.
     """
     if precision not in PRECISIONS:
         raise InputError(f"no precision is called {precision!r}{nearest(precision, list(PRECISIONS))}")
@@ -82,14 +86,27 @@ def resolve_device(device: str, precision: str = "fp32") -> torch.device:
         raise InputError(f"device {device!r}: this machine has {count} CUDA GPUs, numbered from 0")
     if kind == "cpu" and precision == "fp16":
         raise InputError("precision fp16 needs a CUDA GPU; on the CPU use fp32 or bf16")
+    if precision == "int8":
+        _require_int8(kind)
     return torch.device(kind, int(number)) if kind == "cuda" and number else torch.device(kind)
+
+
+def _require_int8(kind: str) -> None:
+    if kind == "cuda":
+        raise InputError("backend torch computes in int8 on the CPU only; on CUDA use fp16 or bf16, or device cpu")
+    if not ready():
+        raise InputError(
+            "backend torch computes in int8 with kernels that need AVX-512 with bf16 and a C++ compiler, and "
+            "DUOTRACK_KERNELS not 0; they are not to be had here: use bf16, or backend openvino with a graph made by "
+            "`duotrack export --precision int8`"
+        )
 
 
 def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32", packed: bool = False) -> nn.Module:
     """Move `net` to `device` for inference in `precision`; it takes and gives float32 whatever it computes in.
 
     Args:
-        net: taken over. device: where it computes. precision: "fp32", "bf16" or "fp16".
+        net: taken over. device: where it computes. precision: "fp32", "bf16", "fp16" or "int8".
         packed: lay out weights as this processor multiplies them (`duotrack.runtime.packed`), for running eagerly.
 
     On CUDA, fp32 turns TF32 off for the convolutions of the whole process.
@@ -98,9 +115,10 @@ def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32", pa
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # convolutions would round to 10 bits; products do not by themselves
     net = net.to(device).eval().requires_grad_(False)
+    eight = in_8_bits(net) if precision == "int8" else {}
     if dtype != torch.float32:
         net = HalfPrecision(net, dtype).eval()
     if packed and can_pack(device, dtype):
-        pack(net)
+        pack(net, eight)
         give_back()  # the layers' own weights
     return net

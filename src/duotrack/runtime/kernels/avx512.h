@@ -17,13 +17,13 @@ struct Units {  // a thread's, for as long as it multiplies: there is nothing to
 
 inline bool units_ready() { return true; }
 
-template <bool FP32>
+template <Numbers N>
 constexpr int CHUNK = 24;  // blocks of a panel at a time
 constexpr int AHEAD = 32;  // of 32 lines of the next panel
 
-template <bool FP32>  // 32 numbers as one line of a tile; of float32 the second half as one of the tile after it
+template <Numbers N>  // 32 numbers as one line of a tile; of float32 the second half as one of the tile after it
 inline void lay(__m512 u, __m512 v, uint16_t* line) {
-  if constexpr (FP32) {
+  if constexpr (N == FP32) {
     _mm512_store_ps(line, u);
     _mm512_store_ps(line + TILE, v);
   } else {
@@ -31,9 +31,9 @@ inline void lay(__m512 u, __m512 v, uint16_t* line) {
   }
 }
 
-template <bool FP32>  // 16 numbers of inputs `input` (even) and the next, of a block of what is multiplied with
+template <Numbers N>  // 16 numbers of inputs `input` (even) and the next, of a block of what is multiplied with
 inline void lay_inputs(__m512 even, __m512 odd, int input, uint16_t* tile) {
-  if constexpr (FP32) {
+  if constexpr (N == FP32) {
     uint16_t* line = tile + input / 16 * 2 * TILE + input % 16 * 32;
     _mm512_store_ps(line, even);
     _mm512_store_ps(line + 32, odd);
@@ -45,9 +45,10 @@ inline void lay_inputs(__m512 even, __m512 odd, int input, uint16_t* tile) {
   }
 }
 
-template <bool FP32>
+template <Numbers N>
 inline __m512 multiply_add(__m512 sum, __m512i x, __m512i w) {
-  if constexpr (FP32) return _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(w), sum);
+  if constexpr (N == FP32) return _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(w), sum);
+  if constexpr (N == INT8) return _mm512_castsi512_ps(_mm512_dpbusd_epi32(_mm512_castps_si512(sum), x, w));
   return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w);
 }
 
@@ -55,10 +56,9 @@ constexpr int STRIP = 8;  // rows whose sums are in registers: 16 of 32, in whic
 
 // As `multiply`, of `STRIP` rows. Inlined, it once had sums in memory: a quarter slower. `between` is called with
 // each `every`th block, from `first` on.
-template <bool FP32, class Between>
+template <Numbers N, class Between>
 __attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t* w, int count, float* sums, long stride,
                                               bool fresh, int first, int every, const Between& between) {
-  constexpr int PARTS = FP32 ? 2 : 1;
   __m512 left[STRIP], right[STRIP];
 #pragma GCC unroll 8
   for (int r = 0; r < STRIP; r++) {
@@ -67,7 +67,7 @@ __attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t*
   }
   for (int i = 0; i < count; i++) {
     if (i % every == first) between();
-    for (int part = 0; part < PARTS; part++, a += TILE, w += 2 * TILE)
+    for (int part = 0; part < PARTS<N>; part++, a += TILE, w += 2 * TILE)
       for (int k = 0; k < 32; k += 2) {
         const __m512i u = _mm512_load_si512(w + k * 16), v = _mm512_load_si512(w + TILE + k * 16);
 #pragma GCC unroll 8
@@ -75,8 +75,8 @@ __attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t*
           int inputs;
           std::memcpy(&inputs, a + r * 32 + k, 4);
           const __m512i x = _mm512_set1_epi32(inputs);
-          left[r] = multiply_add<FP32>(left[r], x, u);
-          right[r] = multiply_add<FP32>(right[r], x, v);
+          left[r] = multiply_add<N>(left[r], x, u);
+          right[r] = multiply_add<N>(right[r], x, v);
         }
       }
   }
@@ -90,14 +90,14 @@ __attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t*
 // `count` blocks of up to 32 rows, the tiles `a` and those `tile_row` after them, times those of a panel; sums of
 // others are zeros. `between` is called with each block. The products are added to `sums`, whose rows are `stride`
 // bytes apart, if these are not `fresh`.
-template <bool FP32, class Between>
+template <Numbers N, class Between>
 inline void multiply(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count, float* sums,
                      long stride, bool fresh, const Between& between) {
   const long step = stride / 4;
   const int strips = (rows + STRIP - 1) / STRIP;
   for (int strip = 0; strip < strips; strip++)
-    multiply_strip<FP32>(a + strip / 2 * tile_row + strip % 2 * STRIP * 32, w, count, sums + strip * STRIP * step, step,
-                         fresh, strip, strips, between);
+    multiply_strip<N>(a + strip / 2 * tile_row + strip % 2 * STRIP * 32, w, count, sums + strip * STRIP * step, step,
+                      fresh, strip, strips, between);
   for (int row = strips * STRIP; row < 32 && fresh; row++) {
     _mm512_store_ps(sums + row * step, _mm512_setzero_ps());
     _mm512_store_ps(sums + row * step + 16, _mm512_setzero_ps());

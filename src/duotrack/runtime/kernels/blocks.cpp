@@ -9,9 +9,9 @@ namespace {
 
 thread_local Workspace workspace;
 
-int feed(const Block& block, int rows, int wide, char* tokens, int threads) {
+int feed(const Block& block, int rows, int numbers, char* tokens, int threads) {
   return tiles_mlp(tokens, rows, block.outputs, block.mlp_scale, block.mlp_shift, block.mlp_epsilon, block.first,
-                   block.first_bias, block.hidden, block.second, block.second_bias, block.outputs, wide, tokens,
+                   block.first_bias, block.hidden, block.second, block.second_bias, block.outputs, numbers, tokens,
                    threads);
 }
 
@@ -24,13 +24,14 @@ void leave_out(const char* from, int samples, int tokens, int skip, size_t size,
 
 }  // namespace
 
-int tiles_blocks(const char* from, int samples, int tokens, const Block* blocks, int count, int skip, int wide,
+int tiles_blocks(const char* from, int samples, int tokens, const Block* blocks, int count, int skip, int numbers,
                  char* to, int threads) {
   size_t largest = 0;  // what comes of a block, in bytes
   int kept = tokens;
   for (int i = 0; i < count; i++) {
     if (blocks[i].shortcut) kept /= 4;
-    largest = std::max(largest, whole(static_cast<size_t>(samples) * kept * blocks[i].outputs * (wide ? 4 : 2), 64));
+    largest = std::max(largest,
+                       whole(static_cast<size_t>(samples) * kept * blocks[i].outputs * (numbers == FP32 ? 4 : 2), 64));
   }
   char* memory = count > 1 || skip ? workspace.get(2 * largest) : nullptr;
   if (!memory && (count > 1 || skip)) return 0;
@@ -42,14 +43,14 @@ int tiles_blocks(const char* from, int samples, int tokens, const Block* blocks,
     const char* onto = from;
     if (left) {
       char* some = memory + i % 2 * largest;
-      leave_out(from, samples, tokens, left, static_cast<size_t>(block.channels) * (wide ? 4 : 2), some);
+      leave_out(from, samples, tokens, left, static_cast<size_t>(block.channels) * (numbers == FP32 ? 4 : 2), some);
       onto = some;
     }
     const int done = block.shortcut
-                         ? tiles_pool(from, samples, tokens, &block, wide, made, threads)
-                         : tiles_attend(from, samples, tokens, &block, left, -1, wide, onto, made, nullptr, threads);
+                         ? tiles_pool(from, samples, tokens, &block, numbers, made, threads)
+                         : tiles_attend(from, samples, tokens, &block, left, -1, numbers, onto, made, nullptr, threads);
     tokens = block.shortcut ? tokens / 4 : tokens - left;
-    if (!done || !feed(block, samples * tokens, wide, made, threads)) return 0;
+    if (!done || !feed(block, samples * tokens, numbers, made, threads)) return 0;
     from = made;
   }
   return 1;

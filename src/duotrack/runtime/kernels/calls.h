@@ -1,5 +1,6 @@
 // What `duotrack.runtime.tile_library` calls, but for `tiles_pool`, and what it hands in. Each says whether it was
-// done; otherwise there is no memory for it. `wide`: float32 rather than bfloat16, on all sides.
+// done; otherwise there is no memory for it. `numbers`: which of `Numbers`; with INT8 only layers multiply in 8 bits,
+// and what comes in and goes out is bfloat16. `wide`: float32 rather than bfloat16, on all sides.
 
 #pragma once
 
@@ -49,8 +50,8 @@ struct Mixer {
 int tiles_ready();
 
 // (pictures, height, width, inputs) -> (pictures, height, width, outputs), one after the other.
-int tiles_convs(const char* from, int pictures, int height, int width, const Conv* convs, int count, int wide, char* to,
-                int threads);
+int tiles_convs(const char* from, int pictures, int height, int width, const Conv* convs, int count, int numbers,
+                char* to, int threads);
 
 // (pictures, channels, height, width) -> (pictures, windows, 64, outputs), `positions` (windows, 64, outputs) added.
 int tiles_window_patches(const char* from, int pictures, int channels, int height, int width, int side, int stride,
@@ -61,19 +62,20 @@ int tiles_window_patches(const char* from, int pictures, int channels, int heigh
 // of them is added to them; then `to` may be `from`.
 int tiles_mlp(const char* from, int rows, int channels, const float* norm_scale, const float* norm_shift,
               float norm_epsilon, const uint16_t* first_weights, const float* first_bias, int hidden,
-              const uint16_t* second_weights, const float* second_bias, int outputs, int wide, char* to, int threads);
+              const uint16_t* second_weights, const float* second_bias, int outputs, int numbers, char* to,
+              int threads);
 
 // The first half of a block that does not pool: (samples, tokens, channels) -> (samples, tokens - skip, channels),
 // added to as many of `onto`. `looks`, if not null, gets how token `look` weighs all: (samples, heads, tokens) of
 // float32.
-int tiles_attend(const char* from, int samples, int tokens, const Block* block, int skip, int look, int wide,
+int tiles_attend(const char* from, int samples, int tokens, const Block* block, int skip, int look, int numbers,
                  const char* onto, char* to, float* looks, int threads);
 
 // The first half of a block that pools: (samples, tokens, channels) -> (samples, tokens / 4, outputs).
-int tiles_pool(const char* from, int samples, int tokens, const Block* block, int wide, char* to, int threads);
+int tiles_pool(const char* from, int samples, int tokens, const Block* block, int numbers, char* to, int threads);
 
 // (samples, tokens, channels) through whole blocks; of the last, which does not pool then, tokens from `skip` on.
-int tiles_blocks(const char* from, int samples, int tokens, const Block* blocks, int count, int skip, int wide,
+int tiles_blocks(const char* from, int samples, int tokens, const Block* blocks, int count, int skip, int numbers,
                  char* to, int threads);
 
 // u, delta and the result (samples, length, channels), a (states, channels), b and c (samples, length, states), all of

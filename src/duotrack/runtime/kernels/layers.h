@@ -17,9 +17,45 @@ struct Layer {
   int panels;  // of 32 outputs
 };
 
-template <bool FP32>  // numbers in tiles of so many pairs of tiles of rows and blocks of inputs
+template <Numbers N>
+inline int blocks_of(int inputs) {
+  return (inputs + INPUTS<N> - 1) / INPUTS<N>;
+}
+
+// What lies in memory, as 16-bit numbers: 16 rows of so many blocks (of INT8 the rows' steps behind them), and what a
+// panel of 32 outputs multiplies them with (of INT8 `Outputs` behind it).
+template <Numbers N>
+inline size_t tile_row(int blocks) {
+  return static_cast<size_t>(blocks) * PARTS<N> * TILE + (N == INT8 ? 32 : 0);
+}
+
+template <Numbers N>
+inline size_t panel_size(int blocks) {
+  return static_cast<size_t>(blocks) * PARTS<N> * 2 * TILE + (N == INT8 ? 64 + blocks * 64 : 0);
+}
+
+template <Numbers N>  // of so many pairs of tiles of rows
 size_t tiles_size(int pairs, int blocks) {
-  return static_cast<size_t>(pairs) * 2 * blocks * (FP32 ? 2 : 1) * TILE;
+  return pairs * 2 * tile_row<N>(blocks);
+}
+
+// Row `r` of a tile of `count` blocks, in bytes: pieces of 32 numbers from `begin` to `end`, which `piece(i, u, v)`
+// gives, twice.
+template <class Piece>
+inline void lay_in_steps(int begin, int end, uint16_t* to, int r, int count, int zero, const Piece& piece) {
+  __m512i top = _mm512_setzero_si512();
+  __m512 u, v;
+  for (int i = begin; i < end; i++) {
+    piece(i, u, v);
+    top = larger(larger(top, u), v);
+  }
+  const Step step = step_of(top, zero);
+  reinterpret_cast<float*>(to + static_cast<size_t>(count) * TILE)[r] = step.size;
+  for (int i = begin; i < end; i++) {
+    piece(i, u, v);
+    uint16_t* line = to + (i - begin) / 2 * TILE + r * 32 + (i - begin) % 2 * 16;
+    lay_bytes(u, v, step.inverse, zero, reinterpret_cast<char*>(line));
+  }
 }
 
 // Places of pictures (pictures, height, width, channels), a row each; `stride` numbers from one place to the next. The
@@ -30,20 +66,31 @@ struct Source {
   int rows, channels, height, width, side;
 };
 
-template <bool FP32>  // 16 rows from `first`, `count` blocks of their inputs from `block`
-void pack_rows(const Source& from, int first, int block, int count, uint16_t* to) {
-  constexpr int PARTS = FP32 ? 2 : 1, SIZE = FP32 ? 4 : 2;
-  const int blocks = from.channels / 32, area = from.height * from.width, reach = from.side / 2;
+template <Numbers N>  // 16 rows from `first`, `count` blocks of their inputs from `block`; `zero` is for INT8
+void pack_rows(const Source& from, int first, int block, int count, uint16_t* to, int zero = MIDDLE) {
+  const int pieces = from.channels / 32, area = from.height * from.width, reach = from.side / 2;  // of 32 inputs
+  const int begin = block * INPUTS<N> / 32;
+  const int end = std::min(begin + count * INPUTS<N> / 32, pieces * from.side * from.side);
   for (int r = 0; r < 16; r++) {
     const int row = first + r, y = row % area / from.width, x = row % from.width;
-    for (int i = 0; i < count; i++) {
-      const int place = (block + i) / blocks, dy = place / from.side - reach, dx = place % from.side - reach;
-      uint16_t* line = to + i * PARTS * TILE + r * 32;
-      if (row < from.rows && y + dy >= 0 && y + dy < from.height && x + dx >= 0 && x + dx < from.width) {
-        const long at = (row + dy * from.width + dx) * from.stride + (block + i) % blocks * 32;
-        lay<FP32>(from.start + at * SIZE, line);
-      } else {
-        lay_nothing<FP32>(line);
+    const auto piece = [&](int i) -> const char* {  // null: zeros
+      const int place = i / pieces, dy = place / from.side - reach, dx = place % from.side - reach;
+      if (row >= from.rows || y + dy < 0 || y + dy >= from.height || x + dx < 0 || x + dx >= from.width) return nullptr;
+      return from.start + ((row + dy * from.width + dx) * from.stride + i % pieces * 32) * SIZE<N>;
+    };
+    if constexpr (N == INT8) {
+      lay_in_steps(begin, end, to, r, count, zero, [&](int i, __m512& u, __m512& v) {
+        const char* start = piece(i);
+        if (start)
+          take<BF16>(start, u, v);
+        else
+          u = v = _mm512_setzero_ps();
+      });
+    } else {
+      for (int i = begin; i < end; i++) {
+        uint16_t* line = to + (i - begin) * PARTS<N> * TILE + r * 32;
+        const char* start = piece(i);
+        start ? lay<N>(start, line) : lay_nothing<N>(line);
       }
     }
   }
@@ -55,23 +102,25 @@ struct Norm {  // of a row over its channels; without a scale there is none
   float epsilon;
 };
 
-template <bool FP32>  // 16 rows from `first`, all of their channels, normalised; places of side 1
+template <Numbers N>  // 16 rows from `first`, all of their channels, normalised; places of side 1
 void lay_normed(const Source& from, const Norm& norm, int first, uint16_t* to) {
-  constexpr int PARTS = FP32 ? 2 : 1;
   const int blocks = from.channels / 32;
   const float share = 1.f / static_cast<float>(from.channels);
   for (int r = 0; r < 16; r++) {
-    const char* row = from.start + (first + r) * from.stride * (FP32 ? 4 : 2);
+    const char* row = from.start + (first + r) * from.stride * SIZE<N>;
     uint16_t* line = to + r * 32;
     if (first + r >= from.rows) {
-      for (int block = 0; block < blocks; block++) lay_nothing<FP32>(line + block * PARTS * TILE);
+      if constexpr (N == INT8)
+        reinterpret_cast<float*>(to + blocks_of<N>(from.channels) * TILE)[r] = 0.f;
+      else
+        for (int block = 0; block < blocks; block++) lay_nothing<N>(line + block * PARTS<N> * TILE);
       continue;
     }
     const auto over = [&](const auto& each) {  // the sum over a row
       __m512 sums[4] = {};
       for (int block = 0; block < blocks; block++) {
         __m512 u, v;
-        take<FP32>(row + block * (FP32 ? 128 : 64), u, v);
+        take<N>(row + block * (32 * SIZE<N>), u, v);
         each(u, sums[block % 2 * 2]);
         each(v, sums[block % 2 * 2 + 1]);
       }
@@ -88,10 +137,19 @@ void lay_normed(const Source& from, const Norm& norm, int first, uint16_t* to) {
       const __m512 scale = _mm512_loadu_ps(norm.scale + channel), shift = _mm512_loadu_ps(norm.shift + channel);
       return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_sub_ps(x, mean), factor), scale, shift);
     };
-    for (int block = 0; block < blocks; block++) {
-      __m512 u, v;
-      take<FP32>(row + block * (FP32 ? 128 : 64), u, v);
-      lay<FP32>(normed(u, block * 32), normed(v, block * 32 + 16), line + block * PARTS * TILE);
+    const auto piece = [&](int block, __m512& u, __m512& v) {
+      take<N>(row + block * (32 * SIZE<N>), u, v);
+      u = normed(u, block * 32);
+      v = normed(v, block * 32 + 16);
+    };
+    if constexpr (N == INT8) {
+      lay_in_steps(0, blocks, to, r, blocks_of<N>(from.channels), MIDDLE, piece);
+    } else {
+      for (int block = 0; block < blocks; block++) {
+        __m512 u, v;
+        piece(block, u, v);
+        lay<N>(u, v, line + block * PARTS<N> * TILE);
+      }
     }
   }
 }
@@ -102,31 +160,43 @@ struct Written {  // what is written after a panel was multiplied, fetched meanw
   long stride = 0;
 };
 
-// `rows`, in pairs of tiles, with `length` blocks of a panel: `done(p, sums)` has each pair's, of 32 x 32 numbers. They
-// are added to what `sums` has, 1024 numbers a pair, if they are not `fresh`. `next` is the panel that comes after it.
-template <bool FP32, class Where, class Done>
-inline void pass(const uint16_t* laid, size_t tile_row, int rows, const uint16_t* w, int length, const uint16_t* next,
-                 float* sums, bool fresh, const Where& where, const Done& done) {
-  constexpr int PARTS = FP32 ? 2 : 1;
+struct Panel {  // `count` of its `blocks`, from `first` on
+  const uint16_t* start;
+  int blocks, first, count;
+};
+
+// `rows`, in pairs of tiles, with a panel: `done(p, sums)` has each pair's, of 32 x 32 numbers. They are added to what
+// `sums` has, 1024 numbers a pair, if they are not `fresh`. `next` is what is multiplied with after it; `zero` is what
+// rows of INT8 were laid out with.
+template <Numbers N, class Where, class Done>
+inline void pass(const uint16_t* laid, size_t tile_row, int rows, const Panel& w, const uint16_t* next, float* sums,
+                 bool fresh, const Where& where, const Done& done, int zero = MIDDLE) {
   const int pairs = (rows + 31) / 32;
-  const int lines = std::max(4, PARTS * AHEAD / std::max(pairs, 1));  // with each block
-  for (int c = 0; c < length; c += CHUNK<FP32>) {
-    const int count = std::min(CHUNK<FP32>, length - c);
-    const bool last = c + count == length;
-    const uint16_t* chunk = w + static_cast<size_t>(c) * PARTS * 2 * TILE;
-    const char* ahead = reinterpret_cast<const char*>(last ? next : chunk + count * PARTS * 2 * TILE);
+  const int lines = std::max(4, PARTS<N> * AHEAD / std::max(pairs, 1));  // with each block
+  for (int c = 0; c < w.count; c += CHUNK<N>) {
+    const int count = std::min(CHUNK<N>, w.count - c);
+    const bool last = c + count == w.count;
+    const uint16_t* chunk = w.start + static_cast<size_t>(w.first + c) * PARTS<N> * 2 * TILE;
+    const char* ahead = reinterpret_cast<const char*>(last ? next : chunk + count * PARTS<N> * 2 * TILE);
     for (int p = 0; p < pairs; p++) {
       float* sum = sums + p * 1024;
+      const uint16_t* tiles = laid + p * 2 * tile_row;
       const Written out = last ? where(p) : Written();
       const int written = out.start ? (31 + count) / count : 0;  // 32 over the blocks
       const char* to = out.start;
       const auto fetch = [&] {
         for (int line = 0; line < lines; line++, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
         for (int row = 0; row < written; row++, to += out.stride)
-          for (int part = 0; part < PARTS; part++) __builtin_prefetch(to + part * 64, 1);
+          for (int part = 0; part < PARTS<N>; part++) __builtin_prefetch(to + part * 64, 1);
       };
-      multiply<FP32>(laid + p * 2 * tile_row + static_cast<size_t>(c) * PARTS * TILE, tile_row,
-                     std::min(32, rows - p * 32), chunk, count, sum, 128, fresh && c == 0, fetch);
+      alignas(64) float whole[N == INT8 ? 1024 : 1];
+      multiply<N>(tiles + static_cast<size_t>(c) * PARTS<N> * TILE, tile_row, std::min(32, rows - p * 32), chunk, count,
+                  N == INT8 ? whole : sum, 128, N == INT8 || (fresh && c == 0), fetch);
+      if constexpr (N == INT8) {
+        const float* steps = reinterpret_cast<const float*>(tiles + static_cast<size_t>(w.count) * TILE);
+        measure(whole, {steps, steps + tile_row / 2}, outputs_of(w.start, w.blocks), w.first + c, count, zero, sum,
+                fresh && c == 0);
+      }
       if (last) done(p, sum);
     }
   }

@@ -32,12 +32,12 @@ void around(const Place& at, F&& visit) {
     }
 }
 
-template <bool FP32>  // a token, normalised, to a few channels; `line` is memory for its numbers
+template <Numbers N>  // a token, normalised, to a few channels; `line` is memory for its numbers
 void narrow(const char* from, const Mixer& mixer, float* line, float* to) {
-  const int channels = mixer.channels, size = 32 * (FP32 ? 4 : 2);
+  const int channels = mixer.channels, size = 32 * SIZE<N>;
   __m512 u, v, sums[2] = {};
   for (int block = 0; block < channels / 32; block++) {
-    take<FP32>(from + block * size, u, v);
+    take<N>(from + block * size, u, v);
     _mm512_storeu_ps(line + block * 32, u);
     _mm512_storeu_ps(line + block * 32 + 16, v);
     sums[0] = _mm512_add_ps(sums[0], u);
@@ -87,9 +87,9 @@ void mix(const float* cells, long row, const Place& at, const Mixer& mixer, floa
     to[hidden + i] = .25f * (corner[i] + corner[hidden + i] + corner[below + i] + corner[below + hidden + i]);
 }
 
-template <bool FP32>  // of a cell, its surroundings joined, to all channels, which are added to `to`
+template <Numbers N>  // of a cell, its surroundings joined, to all channels, which are added to `to`
 void widen_onto(const float* mixed, const Place& at, const Mixer& mixer, float* joined, char* to) {
-  const int count = mixer.hidden / 2 * 3, channels = mixer.channels, size = 32 * (FP32 ? 4 : 2);
+  const int count = mixer.hidden / 2 * 3, channels = mixer.channels, size = 32 * SIZE<N>;
   for (int i = 0; i < count; i++) joined[i] = 0;
   around(at, [&](long other, int tap) {
     for (int i = 0; i < count; i++) joined[i] += mixed[other * count + i] * mixer.fuse[i * 9 + tap];
@@ -101,16 +101,16 @@ void widen_onto(const float* mixed, const Place& at, const Mixer& mixer, float* 
       u = _mm512_fmadd_ps(broadcast(joined[i]), _mm512_loadu_ps(weights), u);
       v = _mm512_fmadd_ps(broadcast(joined[i]), _mm512_loadu_ps(weights + 16), v);
     }
-    add<FP32>(to + block * size, u, v);
-    put<FP32>(to + block * size, u, v);
+    add<N>(to + block * size, u, v);
+    put<N>(to + block * size, u, v);
   }
 }
 
-template <bool FP32>
+template <Numbers N>
 int run(const char* from, int samples, int tokens, const int* sides, const Mixer& mixer, int crossed, char* to,
         int threads) {
   const int hidden = mixer.hidden, count = hidden / 2 * 3, most = mixer.channels + count;
-  const long rows = static_cast<long>(samples) * tokens, size = mixer.channels * (FP32 ? 4L : 2L);
+  const long rows = static_cast<long>(samples) * tokens, size = mixer.channels * SIZE<N>;
   const long shift = crossed ? rows / 2 : 0;  // each half of the samples speaks to the other
   float* cells = reinterpret_cast<float*>(
       workspace.get(sizeof(float) * (rows * (hidden + count) + static_cast<long>(threads) * most)));
@@ -120,12 +120,12 @@ int run(const char* from, int samples, int tokens, const int* sides, const Mixer
   {
     float* line = lines + static_cast<long>(omp_get_thread_num()) * most;
 #pragma omp for
-    for (long row = 0; row < rows; row++) narrow<FP32>(from + row * size, mixer, line, cells + row * hidden);
+    for (long row = 0; row < rows; row++) narrow<N>(from + row * size, mixer, line, cells + row * hidden);
 #pragma omp for
     for (long row = 0; row < rows; row++) mix(cells, row, place(row, tokens, sides), mixer, line, mixed + row * count);
 #pragma omp for
     for (long row = 0; row < rows; row++)
-      widen_onto<FP32>(mixed, place(row, tokens, sides), mixer, line, to + (row + shift) % rows * size);
+      widen_onto<N>(mixed, place(row, tokens, sides), mixer, line, to + (row + shift) % rows * size);
   }
   return 1;
 }
@@ -134,5 +134,5 @@ int run(const char* from, int samples, int tokens, const int* sides, const Mixer
 
 int tiles_mix(const char* from, int samples, int tokens, const int* sides, const Mixer* mixer, int crossed, int wide,
               char* to, int threads) {
-  return (wide ? run<true> : run<false>)(from, samples, tokens, sides, *mixer, crossed, to, threads);
+  return (wide ? run<FP32> : run<BF16>)(from, samples, tokens, sides, *mixer, crossed, to, threads);
 }

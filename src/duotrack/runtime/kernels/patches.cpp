@@ -15,10 +15,10 @@ struct Patches {  // of pictures (pictures, channels, height, width), numbers in
   int blocks() const { return (channels * side * WIDE + 31) / 32; }
 };
 
-template <bool FP32>
+template <Numbers N>
 inline void copy_line(const char* from, int begin, int end, char* to) {  // `to` has no number before and after these
   const auto there = static_cast<__mmask8>((1u << end) - (1u << begin));
-  if constexpr (FP32)
+  if constexpr (N == FP32)
     _mm256_store_ps(reinterpret_cast<float*>(to), _mm256_maskz_loadu_ps(there, from));
   else
     _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm_maskz_loadu_epi16(there, from));
@@ -31,31 +31,29 @@ inline std::pair<int, int> place(int row, int across) {
           window % across * 8 + bit[0] * 4 + bit[2] * 2 + bit[4]};
 }
 
-template <bool FP32>  // 16 rows of a picture, from `first`; `line` has room for one, and zeros behind it
+template <Numbers N>  // 16 rows of a picture, from `first`; `line` has room for one, and zeros behind it
 void lay_patches(const Patches& of, long picture, int first, char* line, uint16_t* to) {
-  constexpr int SIZE = FP32 ? 4 : 2;
   for (int r = 0; r < 16; r++) {
     const auto [down, right] = place(first + r, of.width / of.stride / 8);
     const int y = down * of.stride - of.side / 2, x = right * of.stride - of.side / 2;
     const int begin = std::max(-x, 0), end = std::clamp(of.width - x, begin, of.side);
     char* piece = line;
     for (int channel = 0; channel < of.channels; channel++)
-      for (int dy = 0; dy < of.side; dy++, piece += WIDE * SIZE) {
+      for (int dy = 0; dy < of.side; dy++, piece += WIDE * SIZE<N>) {
         const bool inside = y + dy >= 0 && y + dy < of.height;
         const long at = ((picture * of.channels + channel) * of.height + y + dy) * of.width + x;
-        copy_line<FP32>(of.start + at * SIZE, begin, inside ? end : begin, piece);
+        copy_line<N>(of.start + at * SIZE<N>, begin, inside ? end : begin, piece);
       }
     for (int block = 0; block < of.blocks(); block++)
-      lay<FP32>(line + block * 32 * SIZE, to + block * (FP32 ? 2 : 1) * TILE + r * 32);
+      lay<N>(line + block * 32 * SIZE<N>, to + block * PARTS<N> * TILE + r * 32);
   }
 }
 
-template <bool FP32>
+template <Numbers N>
 bool embed(const Patches& from, int pictures, const Layer& layer, const char* positions, char* to, int threads) {
-  constexpr int PARTS = FP32 ? 2 : 1, SIZE = FP32 ? 4 : 2;
   const int blocks = from.blocks(), pairs = from.rows() / 32, outputs = layer.panels * 32;
-  const size_t row = static_cast<size_t>(blocks) * PARTS * TILE, line_size = whole(blocks * 32 * SIZE, 64);
-  const size_t tiles = tiles_size<FP32>(GROUP, blocks) * 2;
+  const size_t row = tile_row<N>(blocks), size = panel_size<N>(blocks), line_size = whole(blocks * 32 * SIZE<N>, 64);
+  const size_t tiles = tiles_size<N>(GROUP, blocks) * 2;
   const size_t each = whole_pages(tiles + GROUP * 4096 + line_size);
   char* memory = workspace.get(each * threads);
   if (!memory) return false;
@@ -73,17 +71,17 @@ bool embed(const Patches& from, int pictures, const Layer& layer, const char* po
       const int count = static_cast<int>(std::min<long>(GROUP, end - pair));
       for (int i = 0; i < count * 2; i++) {
         const long tile = pair * 2 + i;
-        lay_patches<FP32>(from, tile / (pairs * 2), tile % (pairs * 2) * 16, line, laid + i * row);
+        lay_patches<N>(from, tile / (pairs * 2), tile % (pairs * 2) * 16, line, laid + i * row);
       }
       for (int panel = 0; panel < layer.panels; panel++) {
         const auto nowhere = [](int) { return Written(); };
         const auto done = [&](int p, const float* sum) {
           const long at = (pair + p) * 32, within = (pair + p) % pairs * 32;
-          const Target target{to + at * outputs * SIZE, outputs, layer.bias, positions + within * outputs * SIZE};
-          write<FP32>(sum, target, 0, 32, panel * 32);
+          const Target target{to + at * outputs * SIZE<N>, outputs, layer.bias, positions + within * outputs * SIZE<N>};
+          write<N>(sum, target, 0, 32, panel * 32);
         };
-        const uint16_t* w = layer.weights + panel * row * 2;
-        pass<FP32>(laid, row, count * 32, w, blocks, w + row * 2, sums, true, nowhere, done);
+        const uint16_t* w = layer.weights + panel * size;
+        pass<N>(laid, row, count * 32, {w, blocks, 0, blocks}, w + size, sums, true, nowhere, done);
       }
     }
   }
@@ -97,5 +95,5 @@ int tiles_window_patches(const char* from, int pictures, int channels, int heigh
                          char* to, int threads) {
   const Patches patches{from, channels, height, width, side, stride};
   const Layer layer{weights, bias, outputs / 32};
-  return (wide ? embed<true> : embed<false>)(patches, pictures, layer, positions, to, threads);
+  return (wide ? embed<FP32> : embed<BF16>)(patches, pictures, layer, positions, to, threads);
 }

@@ -36,67 +36,67 @@ inline __m512 largest(const float* sums, int at, int kept, int column, __m512 bi
   return _mm512_add_ps(top, bias);
 }
 
-template <bool FP32>  // `windows` of them from `first` on; what is seen goes to `mixed`, the shortcut to `to`
+template <Numbers N>  // `windows` of them from `first` on; what is seen goes to `mixed`, the shortcut to `to`
 void see(const char* from, int channels, const Pooling& block, int first, int windows, const Sizes& of,
          const Room& room, char* mixed, char* to) {
-  constexpr int PARTS = FP32 ? 2 : 1, SIZE = FP32 ? 4 : 2;
   const int kept = block.kept(), rows = windows * block.tokens, pairs = (rows + 31) / 32, blocks = of.blocks();
-  const long width = block.proj.panels * 32L * SIZE;  // bytes of a token that is made
-  const size_t row = static_cast<size_t>(channels) / 32 * PARTS * TILE;
+  const long width = block.proj.panels * 32L * SIZE<N>;  // bytes of a token that is made
+  const int inputs = blocks_of<N>(channels);
+  const size_t row = tile_row<N>(inputs), size = panel_size<N>(inputs);
   alignas(64) uint16_t scratch[2 * TILE];
   const Source source{
-      from + static_cast<long>(first) * block.tokens * channels * SIZE, channels, rows, channels, 1, rows, 1};
-  for (int tile = 0; tile < pairs * 2; tile++) lay_normed<FP32>(source, block.norm, tile * 16, room.rows + tile * row);
+      from + static_cast<long>(first) * block.tokens * channels * SIZE<N>, channels, rows, channels, 1, rows, 1};
+  for (int tile = 0; tile < pairs * 2; tile++) lay_normed<N>(source, block.norm, tile * 16, room.rows + tile * row);
   // `done(window, sums, bias)` for each window, with a panel's sums of its tokens
   const auto product = [&](const Layer& layer, int panel, const auto& done) {
-    const uint16_t* w = layer.weights + panel * row * 2;
+    const uint16_t* w = layer.weights + panel * size;
     const auto nowhere = [](int) { return Written(); };
     const auto all = [&](int p, const float*) {
       if (p + 1 < pairs) return;
       for (int window = 0; window < windows; window++)
         done(window, room.sums + static_cast<size_t>(window) * block.tokens * 32, layer.bias + panel * 32);
     };
-    pass<FP32>(room.rows, row, rows, w, channels / 32, w + row * 2, room.sums, true, nowhere, all);
+    pass<N>(room.rows, row, rows, {w, inputs, 0, inputs}, w + size, room.sums, true, nowhere, all);
   };
   for (int panel = 0; panel < block.shortcut.panels; panel++)
     product(block.shortcut, panel, [&](int window, const float* sums, const float* bias) {
-      char* made = to + (first + window) * kept * width + panel * 32 * SIZE;
+      char* made = to + (first + window) * kept * width + panel * 32 * SIZE<N>;
       for (int at = 0; at < kept; at++, made += width)
-        put<FP32>(made, largest(sums, at, kept, 0, _mm512_loadu_ps(bias)),
-                  largest(sums, at, kept, 16, _mm512_loadu_ps(bias + 16)));
+        put<N>(made, largest(sums, at, kept, 0, _mm512_loadu_ps(bias)),
+               largest(sums, at, kept, 16, _mm512_loadu_ps(bias + 16)));
     });
   for (int head = 0; head < block.heads; head++) {
-    const auto of_window = [&](int window) { return head_in<FP32>(room.heads + window * room.each, of); };
+    const auto of_window = [&](int window) { return head_in<ATTENDED<N>>(room.heads + window * room.each, of); };
     for (int i = 0; i < 3 * blocks; i++) {
       const int kind = i / blocks, part = i % blocks, panel = kind * block.proj.panels + head * blocks + part;
       product(block.qkv, panel, [&](int window, const float* sums, const float* bias) {
         const Head to = of_window(window);
         for (int tile = 0; kind > 0 && tile < block.tokens / 16; tile++)
-          lay_part<FP32>(sums + tile * 512, bias, kind, part, tile, of, to, scratch);
+          lay_part<ATTENDED<N>>(sums + tile * 512, bias, kind, part, tile, of, to, scratch);
         for (int at = 0; kind == 0 && at < kept; at++)
-          lay<FP32>(largest(sums, at, kept, 0, _mm512_loadu_ps(bias)),
-                    largest(sums, at, kept, 16, _mm512_loadu_ps(bias + 16)),
-                    to.queries + (static_cast<size_t>(at / 16) * blocks + part) * PARTS * TILE + at % 16 * 32);
+          lay<ATTENDED<N>>(
+              largest(sums, at, kept, 0, _mm512_loadu_ps(bias)),
+              largest(sums, at, kept, 16, _mm512_loadu_ps(bias + 16)),
+              to.queries + (static_cast<size_t>(at / 16) * blocks + part) * PARTS<N> * TILE + at % 16 * 32);
       });
     }
     for (int window = 0; window < windows; window++)
-      mix<FP32>(of_window(window), of, 0, 0, nullptr, mixed + (first + window) * kept * width + head * of.width * SIZE,
-                width);
+      mix<ATTENDED<N>>(of_window(window), of, 0, 0, nullptr,
+                       mixed + (first + window) * kept * width + head * of.width * SIZE<N>, width);
   }
 }
 
-template <bool FP32>
+template <Numbers N>
 bool attend(const char* from, int windows, int channels, const Pooling& block, char* to, int threads) {
-  constexpr int PARTS = FP32 ? 2 : 1;
   const int outputs = block.proj.panels * 32, kept = block.kept(), together = block.together();
   const Sizes of{kept, block.tokens, outputs / block.heads};
   const int pairs = (together * block.tokens + 31) / 32;
-  const size_t rows_size = static_cast<size_t>(pairs) * 2 * channels / 32 * PARTS * TILE * 2, sums_size = pairs * 4096;
-  const size_t head_size = head_memory<FP32>(of);
+  const size_t rows_size = tiles_size<N>(pairs, blocks_of<N>(channels)) * 2, sums_size = pairs * 4096;
+  const size_t head_size = head_memory<ATTENDED<N>>(of);
   const Source seen{nullptr, outputs, windows * kept, outputs, 1, windows * kept, 1};
   const size_t each =
-      whole_pages(std::max(rows_size + sums_size + head_size * together, products_memory<FP32>(seen, outputs)));
-  char* memory = workspace.get(each * threads + static_cast<size_t>(windows) * kept * outputs * (FP32 ? 4 : 2));
+      whole_pages(std::max(rows_size + sums_size + head_size * together, products_memory<N>(seen, outputs)));
+  char* memory = workspace.get(each * threads + static_cast<size_t>(windows) * kept * outputs * SIZE<N>);
   if (!memory) return false;
   char* mixed = memory + each * threads;
 #pragma omp parallel num_threads(threads)
@@ -110,18 +110,18 @@ bool attend(const char* from, int windows, int channels, const Pooling& block, c
     if (block.tokens % 32) std::memset(heads, 0, head_size * together);
     const int end = windows * (me + 1) / team;
     for (int first = windows * me / team; first < end; first += together)
-      see<FP32>(from, channels, block, first, std::min(together, end - first), of, room, mixed, to);
+      see<N>(from, channels, block, first, std::min(together, end - first), of, room, mixed, to);
 #pragma omp barrier
     Source source = seen;
     source.start = mixed;
-    products<FP32>(source, block.proj.weights, outputs, {to, outputs, block.proj.bias, to}, team, me, own);
+    products<N>(source, block.proj.weights, outputs, {to, outputs, block.proj.bias, to}, team, me, own);
   }
   return true;
 }
 
 }  // namespace
 
-int tiles_pool(const char* from, int samples, int tokens, const Block* block, int wide, char* to, int threads) {
+int tiles_pool(const char* from, int samples, int tokens, const Block* block, int numbers, char* to, int threads) {
   const int panels = block->outputs / 32;
   const Pooling pooling{{block->scale, block->shift, block->epsilon},
                         {block->qkv, block->qkv_bias, panels * 3},
@@ -129,5 +129,6 @@ int tiles_pool(const char* from, int samples, int tokens, const Block* block, in
                         {block->proj, block->proj_bias, panels},
                         tokens,
                         block->heads};
-  return (wide ? attend<true> : attend<false>)(from, samples, block->channels, pooling, to, threads);
+  return chosen(numbers, attend<BF16>, attend<FP32>, attend<INT8>)(from, samples, block->channels, pooling, to,
+                                                                   threads);
 }

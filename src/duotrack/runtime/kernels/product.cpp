@@ -8,19 +8,18 @@ namespace {
 
 thread_local Workspace workspace;
 
-template <bool FP32>
+template <Numbers N>
 bool convs(const char* from, int pictures, int height, int width, const Conv* each, int count, char* to, int threads) {
-  constexpr long SIZE = FP32 ? 4 : 2;
   const int rows = pictures * height * width;
   const auto source = [&](const char* start, const Conv& conv, int group) {
     const int inputs = conv.channels / conv.groups;
-    return Source{start + group * inputs * SIZE, conv.channels, rows, inputs, height, width, conv.side};
+    return Source{start + group * inputs * SIZE<N>, conv.channels, rows, inputs, height, width, conv.side};
   };
   size_t own = 0, between = 0;  // bytes
   for (int i = 0; i < count; i++) {
     const int outputs = each[i].outputs / each[i].groups;
-    own = std::max(own, whole_pages(products_memory<FP32>(source(from, each[i], 0), outputs)));
-    if (i + 1 < count) between = std::max(between, whole_pages(static_cast<size_t>(rows) * each[i].outputs * SIZE));
+    own = std::max(own, whole_pages(products_memory<N>(source(from, each[i], 0), outputs)));
+    if (i + 1 < count) between = std::max(between, whole_pages(static_cast<size_t>(rows) * each[i].outputs * SIZE<N>));
   }
   char* memory = workspace.get(own * threads + 2 * between);
   if (!memory) return false;
@@ -34,12 +33,12 @@ bool convs(const char* from, int pictures, int height, int width, const Conv* ea
       const Conv& conv = each[i];
       char* made = i + 1 == count ? to : passed + i % 2 * between;
       const int outputs = conv.outputs / conv.groups;
-      const size_t weights = static_cast<size_t>(outputs) * conv.channels / conv.groups * conv.side * conv.side;
+      const size_t panels = outputs / 32 * panel_size<N>(blocks_of<N>(source(given, conv, 0)));
       for (int group = 0; group < conv.groups; group++) {
-        Target target{made + group * outputs * SIZE, conv.outputs, conv.bias + group * outputs};
+        Target target{made + group * outputs * SIZE<N>, conv.outputs, conv.bias + group * outputs};
         target.relu = conv.relu;
-        products<FP32>(source(given, conv, group), conv.weights + group * weights * (FP32 ? 2 : 1), outputs, target,
-                       omp_get_num_threads(), me, memory + me * own);
+        products<N>(source(given, conv, group), conv.weights + group * panels, outputs, target, omp_get_num_threads(),
+                    me, memory + me * own);
       }
       given = made;
 #pragma omp barrier
@@ -50,7 +49,8 @@ bool convs(const char* from, int pictures, int height, int width, const Conv* ea
 
 }  // namespace
 
-int tiles_convs(const char* from, int pictures, int height, int width, const Conv* each, int count, int wide, char* to,
-                int threads) {
-  return (wide ? convs<true> : convs<false>)(from, pictures, height, width, each, count, to, threads);
+int tiles_convs(const char* from, int pictures, int height, int width, const Conv* each, int count, int numbers,
+                char* to, int threads) {
+  return chosen(numbers, convs<BF16>, convs<FP32>, convs<INT8>)(from, pictures, height, width, each, count, to,
+                                                                threads);
 }

@@ -20,7 +20,7 @@ void scan(const float* u, const float* delta, const float* a, const float* b, co
     const __m512 drive = _mm512_mul_ps(step, _mm512_loadu_ps(u + t * channels + first));
     __m512 sums[2] = {};
     for (int n = 0; n < states; n++) {
-      const __m512 kept = _mm512_mul_ps(exp2<true>(_mm512_mul_ps(step, rates[n])), h[n]);
+      const __m512 kept = _mm512_mul_ps(exp2<FP32>(_mm512_mul_ps(step, rates[n])), h[n]);
       h[n] = _mm512_fmadd_ps(drive, broadcast(b[t * states + n]), kept);
       sums[n % 2] = _mm512_fmadd_ps(h[n], broadcast(c[t * states + n]), sums[n % 2]);
     }

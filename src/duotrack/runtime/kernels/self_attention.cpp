@@ -15,13 +15,13 @@ struct Half {
 };
 
 // Queries, keys and values of one head, from all tokens of a sample; `sums`: 1024 for each pair of a group
-template <bool FP32>
+template <Numbers N>
 void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, const Sizes& of, const Head& to,
               float* sums) {
-  constexpr int PARTS = FP32 ? 2 : 1;
   alignas(64) uint16_t scratch[2 * TILE];
   const int blocks = of.blocks();
-  const size_t row = static_cast<size_t>(channels) / 32 * PARTS * TILE;
+  const int inputs = blocks_of<N>(channels);
+  const size_t row = tile_row<N>(inputs), size = panel_size<N>(inputs);
   const auto panel = [&](int i) { return i / blocks * (qkv.panels / 3) + head * blocks + i % blocks; };
   const auto nowhere = [](int) { return Written(); };
   for (int group = 0; group < of.pairs(); group += GROUP) {
@@ -29,27 +29,26 @@ void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, co
     for (int i = 0; i < 3 * blocks; i++) {
       const auto done = [&](int p, const float* sum) {
         for (int half = 0; half < 2; half++)
-          lay_part<FP32>(sum + half * 512, qkv.bias + panel(i) * 32, i / blocks, i % blocks, (group + p) * 2 + half, of,
-                         to, scratch);
+          lay_part<ATTENDED<N>>(sum + half * 512, qkv.bias + panel(i) * 32, i / blocks, i % blocks,
+                                (group + p) * 2 + half, of, to, scratch);
       };
       const int next = i + 1 < 3 * blocks ? panel(i + 1) : panel(0) + blocks;  // the next head's
-      pass<FP32>(rows + group * 2 * row, row, taken, qkv.weights + panel(i) * row * 2, channels / 32,
-                 qkv.weights + next * row * 2, sums, true, nowhere, done);
+      pass<N>(rows + group * 2 * row, row, taken, {qkv.weights + panel(i) * size, inputs, 0, inputs},
+              qkv.weights + next * size, sums, true, nowhere, done);
     }
   }
 }
 
-template <bool FP32>
+template <Numbers N>
 bool attend(const char* from, int channels, const Half& half, const char* onto, char* to, float* looks, int threads) {
-  constexpr long SIZE = FP32 ? 4 : 2;
   const Sizes of{half.tokens, half.tokens, channels / half.heads};
   const int kept = half.tokens - half.skip;
-  const size_t row = static_cast<size_t>(channels) / 32 * (FP32 ? 2 : 1) * TILE;
+  const size_t row = tile_row<N>(blocks_of<N>(channels));
   const size_t rows_size = whole_pages(of.pairs() * 2 * row * 2), sums_size = GROUP * 4096;
   const Source source{nullptr, channels, half.samples * kept, channels, 1, half.samples * kept, 1};
-  const size_t head_size = whole_pages(head_memory<FP32>(of));
-  const size_t each = std::max(rows_size + head_size + sums_size, whole_pages(products_memory<FP32>(source, channels)));
-  char* memory = workspace.get(each * threads + static_cast<size_t>(half.samples) * kept * channels * SIZE);
+  const size_t head_size = whole_pages(head_memory<ATTENDED<N>>(of));
+  const size_t each = std::max(rows_size + head_size + sums_size, whole_pages(products_memory<N>(source, channels)));
+  char* memory = workspace.get(each * threads + static_cast<size_t>(half.samples) * kept * channels * SIZE<N>);
   if (!memory) return false;
   char* mixed = memory + each * threads;
 #pragma omp parallel num_threads(threads)
@@ -57,33 +56,34 @@ bool attend(const char* from, int channels, const Half& half, const char* onto, 
     const int team = omp_get_num_threads(), me = omp_get_thread_num(), all = half.samples * half.heads;
     char* own = memory + me * each;
     uint16_t* rows = reinterpret_cast<uint16_t*>(own);
-    const Head room = head_in<FP32>(own + rows_size, of);
+    const Head room = head_in<ATTENDED<N>>(own + rows_size, of);
     const Units units;
     for (int i = all * me / team, laid = -1; i < all * (me + 1) / team; i++) {
       const int sample = i / half.heads, head = i % half.heads;
       if (sample != laid) {
-        const char* start = from + static_cast<long>(sample) * half.tokens * channels * SIZE;
+        const char* start = from + static_cast<long>(sample) * half.tokens * channels * SIZE<N>;
         const Source tokens{start, channels, half.tokens, channels, 1, half.tokens, 1};
         for (int tile = 0; tile < of.pairs() * 2; tile++)
-          lay_normed<FP32>(tokens, half.norm, tile * 16, rows + tile * row);
+          lay_normed<N>(tokens, half.norm, tile * 16, rows + tile * row);
         laid = sample;
       }
-      lay_head<FP32>(rows, channels, half.qkv, head, of, room, reinterpret_cast<float*>(own + rows_size + head_size));
+      lay_head<N>(rows, channels, half.qkv, head, of, room, reinterpret_cast<float*>(own + rows_size + head_size));
       float* look = looks ? looks + static_cast<long>(i) * half.tokens : nullptr;
-      mix<FP32>(room, of, half.skip, half.look, look,
-                mixed + (static_cast<long>(sample) * kept * channels + head * of.width) * SIZE, channels * SIZE);
+      mix<ATTENDED<N>>(room, of, half.skip, half.look, look,
+                       mixed + (static_cast<long>(sample) * kept * channels + head * of.width) * SIZE<N>,
+                       channels * SIZE<N>);
     }
 #pragma omp barrier
     Source seen = source;
     seen.start = mixed;
-    products<FP32>(seen, half.proj.weights, half.proj.panels * 32, {to, channels, half.proj.bias, onto}, team, me, own);
+    products<N>(seen, half.proj.weights, half.proj.panels * 32, {to, channels, half.proj.bias, onto}, team, me, own);
   }
   return true;
 }
 
 }  // namespace
 
-int tiles_attend(const char* from, int samples, int tokens, const Block* block, int skip, int look, int wide,
+int tiles_attend(const char* from, int samples, int tokens, const Block* block, int skip, int look, int numbers,
                  const char* onto, char* to, float* looks, int threads) {
   const int channels = block->channels;
   const Half half{{block->scale, block->shift, block->epsilon},
@@ -94,5 +94,5 @@ int tiles_attend(const char* from, int samples, int tokens, const Block* block, 
                   block->heads,
                   skip,
                   look};
-  return (wide ? attend<true> : attend<false>)(from, channels, half, onto, to, looks, threads);
+  return chosen(numbers, attend<BF16>, attend<FP32>, attend<INT8>)(from, channels, half, onto, to, looks, threads);
 }

@@ -9,6 +9,8 @@
 
 #pragma once
 
+#include "int8.h"
+
 #ifdef __AMX_BF16__
 #include "amx.h"
 #else
@@ -17,19 +19,19 @@
 
 namespace {
 
-template <bool FP32>
+template <Numbers N>
 inline void lay(const char* from, uint16_t* line) {
-  if constexpr (FP32) {
+  if constexpr (N == FP32) {
     const float* source = reinterpret_cast<const float*>(from);
-    lay<true>(_mm512_loadu_ps(source), _mm512_loadu_ps(source + 16), line);
+    lay<FP32>(_mm512_loadu_ps(source), _mm512_loadu_ps(source + 16), line);
   } else {
     _mm512_store_si512(line, _mm512_loadu_si512(from));
   }
 }
 
-template <bool FP32>
+template <Numbers N>
 inline void lay_nothing(uint16_t* line) {
-  for (int part = 0; part < (FP32 ? 2 : 1); part++) _mm512_store_si512(line + part * TILE, _mm512_setzero_si512());
+  for (int part = 0; part < PARTS<N>; part++) _mm512_store_si512(line + part * TILE, _mm512_setzero_si512());
 }
 
 }  // namespace

@@ -1,0 +1,70 @@
+// 8 bits: the numbers of a row are whole multiples of a step of its own, the weights of an output of another. Whole
+// numbers are multiplied and summed exactly; what comes in and goes out is bfloat16.
+
+#pragma once
+
+#include "numbers.h"
+
+namespace {
+
+constexpr int MIDDLE = 128;  // what zero is stored as, where numbers have either sign: bytes have none
+constexpr int LOW = 16;      // and of what comes of a GELU, which is not below -`LOWEST`
+constexpr float LOWEST = .17f;
+
+struct Step {
+  float size, inverse;
+};
+
+inline __m512i larger(__m512i top, __m512 x) {  // than its bits: NaN is the largest of all
+  return _mm512_max_epi32(top, _mm512_castps_si512(_mm512_abs_ps(x)));
+}
+
+inline Step step_of(__m512i top, int zero) {
+  const float highest = _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(top))));
+  const float size = zero == MIDDLE ? highest / 127.f : std::max(highest / (255 - LOW), LOWEST / LOW);  // NaN stays
+  return {size, size > 1e-30f ? 1.f / size : 0.f};
+}
+
+inline void lay_bytes(__m512 u, __m512 v, float inverse, int zero, char* line) {  // 32 numbers
+  const auto bytes = [&](__m512 x) {
+    const __m512i whole =
+        _mm512_cvtps_epi32(_mm512_fmadd_ps(x, broadcast(inverse), broadcast(static_cast<float>(zero))));
+    return _mm512_cvtusepi32_epi8(_mm512_max_epi32(_mm512_setzero_si512(), whole));
+  };
+  _mm_store_si128(reinterpret_cast<__m128i*>(line), bytes(u));
+  _mm_store_si128(reinterpret_cast<__m128i*>(line + 16), bytes(v));
+}
+
+// Behind a panel's blocks lie the steps of its 32 outputs, then for each block the sums of their weights.
+struct Outputs {
+  const float* steps;
+  const int* sums;
+};
+
+inline Outputs outputs_of(const uint16_t* panel, int blocks) {
+  const uint16_t* end = panel + static_cast<size_t>(blocks) * 2 * TILE;
+  return {reinterpret_cast<const float*>(end), reinterpret_cast<const int*>(end + 64)};
+}
+
+// Sums of whole numbers, 16 rows of `steps` each in the two tiles, as numbers; `count` blocks of a panel from `first`
+// on. They are added to `sums` if these are not `fresh`.
+inline void measure(const float* whole, const float* const (&steps)[2], const Outputs& of, int first, int count,
+                    int zero, float* sums, bool fresh) {
+  __m512i offset[2] = {};
+  for (int block = first; block < first + count; block++)
+    for (int side = 0; side < 2; side++)
+      offset[side] = _mm512_add_epi32(offset[side], _mm512_load_si512(of.sums + block * 32 + side * 16));
+  for (int side = 0; side < 2; side++) {
+    const __m512 step = _mm512_load_ps(of.steps + side * 16);
+    offset[side] = _mm512_mullo_epi32(offset[side], _mm512_set1_epi32(zero));
+    for (int r = 0; r < 32; r++) {
+      const int at = r * 32 + side * 16;
+      const __m512i exact = _mm512_sub_epi32(_mm512_load_si512(whole + at), offset[side]);
+      const __m512 by = _mm512_mul_ps(step, broadcast(steps[r / 16][r % 16]));
+      const __m512 before = fresh ? _mm512_setzero_ps() : _mm512_load_ps(sums + at);
+      _mm512_store_ps(sums + at, _mm512_fmadd_ps(_mm512_cvtepi32_ps(exact), by, before));
+    }
+  }
+}
+
+}  // namespace
