@@ -135,4 +135,14 @@ inline void multiply(const uint16_t* a, size_t tile_row, int, const uint16_t* w,
   sums_store(sums, stride);
 }
 
+// The same of bytes; `done(row, left, right)` has each row's sums.
+template <class Between, class Done>
+inline void multiply_bytes(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count,
+                           const Between& between, const Done& done) {
+  alignas(64) float sums[1024];
+  multiply<INT8>(a, tile_row, rows, w, count, sums, 128, true, between);
+  for (int row = 0; row < 32; row++)
+    done(row, _mm512_load_si512(sums + row * 32), _mm512_load_si512(sums + row * 32 + 16));
+}
+
 }  // namespace

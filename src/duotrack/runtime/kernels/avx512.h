@@ -54,17 +54,15 @@ inline __m512 multiply_add(__m512 sum, __m512i x, __m512i w) {
 
 constexpr int STRIP = 8;  // rows whose sums are in registers: 16 of 32, in which no product waits for the one before
 
-// As `multiply`, of `STRIP` rows. Inlined, it once had sums in memory: a quarter slower. `between` is called with
-// each `every`th block, from `first` on.
-template <Numbers N, class Between>
-__attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t* w, int count, float* sums, long stride,
-                                              bool fresh, int first, int every, const Between& between) {
+// `count` blocks of `STRIP` rows from `row` times those of a panel, onto `begin(row, left, right)`; `end(row, left,
+// right)` has what comes of it. Inlined, it once had sums in memory: a quarter slower. `between` is called with each
+// `every`th block, from `first` on.
+template <Numbers N, class Between, class Begin, class End>
+__attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t* w, int count, int row, int first,
+                                              int every, const Between& between, const Begin& begin, const End& end) {
   __m512 left[STRIP], right[STRIP];
 #pragma GCC unroll 8
-  for (int r = 0; r < STRIP; r++) {
-    left[r] = fresh ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * stride);
-    right[r] = fresh ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * stride + 16);
-  }
+  for (int r = 0; r < STRIP; r++) begin(row + r, left[r], right[r]);
   for (int i = 0; i < count; i++) {
     if (i % every == first) between();
     for (int part = 0; part < PARTS<N>; part++, a += TILE, w += 2 * TILE)
@@ -81,9 +79,20 @@ __attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t*
       }
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < STRIP; r++) {
-    _mm512_store_ps(sums + r * stride, left[r]);
-    _mm512_store_ps(sums + r * stride + 16, right[r]);
+  for (int r = 0; r < STRIP; r++) end(row + r, left[r], right[r]);
+}
+
+template <Numbers N, class Between, class Begin, class End>
+inline void multiply_strips(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count,
+                            const Between& between, const Begin& begin, const End& end) {
+  const int strips = (rows + STRIP - 1) / STRIP;
+  for (int strip = 0; strip < strips; strip++)
+    multiply_strip<N>(a + strip / 2 * tile_row + strip % 2 * STRIP * 32, w, count, strip * STRIP, strip, strips,
+                      between, begin, end);
+  for (int row = strips * STRIP; row < 32; row++) {  // those that are not there
+    __m512 left, right;
+    begin(row, left, right);
+    end(row, left, right);
   }
 }
 
@@ -94,14 +103,26 @@ template <Numbers N, class Between>
 inline void multiply(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count, float* sums,
                      long stride, bool fresh, const Between& between) {
   const long step = stride / 4;
-  const int strips = (rows + STRIP - 1) / STRIP;
-  for (int strip = 0; strip < strips; strip++)
-    multiply_strip<N>(a + strip / 2 * tile_row + strip % 2 * STRIP * 32, w, count, sums + strip * STRIP * step, step,
-                      fresh, strip, strips, between);
-  for (int row = strips * STRIP; row < 32 && fresh; row++) {
-    _mm512_store_ps(sums + row * step, _mm512_setzero_ps());
-    _mm512_store_ps(sums + row * step + 16, _mm512_setzero_ps());
-  }
+  const auto begin = [=](int row, __m512& left, __m512& right) {
+    left = fresh ? _mm512_setzero_ps() : _mm512_load_ps(sums + row * step);
+    right = fresh ? _mm512_setzero_ps() : _mm512_load_ps(sums + row * step + 16);
+  };
+  const auto end = [=](int row, __m512 left, __m512 right) {
+    _mm512_store_ps(sums + row * step, left);
+    _mm512_store_ps(sums + row * step + 16, right);
+  };
+  multiply_strips<N>(a, tile_row, rows, w, count, between, begin, end);
+}
+
+// The same of bytes; `done(row, left, right)` has each row's sums.
+template <class Between, class Done>
+inline void multiply_bytes(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count,
+                           const Between& between, const Done& done) {
+  const auto begin = [](int, __m512& left, __m512& right) { left = right = _mm512_setzero_ps(); };
+  const auto end = [&](int row, __m512 left, __m512 right) {
+    done(row, _mm512_castps_si512(left), _mm512_castps_si512(right));
+  };
+  multiply_strips<INT8>(a, tile_row, rows, w, count, between, begin, end);
 }
 
 }  // namespace

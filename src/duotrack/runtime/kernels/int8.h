@@ -46,25 +46,35 @@ inline Outputs outputs_of(const uint16_t* panel, int blocks) {
   return {reinterpret_cast<const float*>(end), reinterpret_cast<const int*>(end + 64)};
 }
 
-// Sums of whole numbers, 16 rows of `steps` each in the two tiles, as numbers; `count` blocks of a panel from `first`
-// on. They are added to `sums` if these are not `fresh`.
-inline void measure(const float* whole, const float* const (&steps)[2], const Outputs& of, int first, int count,
-                    int zero, float* sums, bool fresh) {
-  __m512i offset[2] = {};
-  for (int block = first; block < first + count; block++)
-    for (int side = 0; side < 2; side++)
-      offset[side] = _mm512_add_epi32(offset[side], _mm512_load_si512(of.sums + block * 32 + side * 16));
-  for (int side = 0; side < 2; side++) {
-    const __m512 step = _mm512_load_ps(of.steps + side * 16);
-    offset[side] = _mm512_mullo_epi32(offset[side], _mm512_set1_epi32(zero));
-    for (int r = 0; r < 32; r++) {
-      const int at = r * 32 + side * 16;
-      const __m512i exact = _mm512_sub_epi32(_mm512_load_si512(whole + at), offset[side]);
-      const __m512 by = _mm512_mul_ps(step, broadcast(steps[r / 16][r % 16]));
-      const __m512 before = fresh ? _mm512_setzero_ps() : _mm512_load_ps(sums + at);
-      _mm512_store_ps(sums + at, _mm512_fmadd_ps(_mm512_cvtepi32_ps(exact), by, before));
+// What becomes of a panel's sums of whole numbers: numbers, 32 x 32 of them, added to those at `sums` unless `fresh`.
+struct Measure {
+  __m512 steps[2];       // of outputs
+  __m512i offsets[2];    // what comes of `zero`
+  const float* rows[2];  // the steps of 16 rows each
+  float* sums;
+  bool fresh;
+
+  Measure() = default;
+  Measure(const Outputs& of, int first, int count, int zero, bool fresh) : fresh(fresh) {  // blocks that are summed
+    for (int side = 0; side < 2; side++) {
+      steps[side] = _mm512_load_ps(of.steps + side * 16);
+      __m512i sum = _mm512_setzero_si512();
+      for (int block = first; block < first + count; block++)
+        sum = _mm512_add_epi32(sum, _mm512_load_si512(of.sums + block * 32 + side * 16));
+      offsets[side] = _mm512_mullo_epi32(sum, _mm512_set1_epi32(zero));
     }
   }
-}
+
+  void operator()(int row, __m512i left, __m512i right) const {
+    const __m512 by = broadcast(rows[row / 16][row % 16]);
+    const __m512i whole[2] = {left, right};
+    for (int side = 0; side < 2; side++) {
+      float* to = sums + row * 32 + side * 16;
+      const __m512 exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(whole[side], offsets[side]));
+      const __m512 before = fresh ? _mm512_setzero_ps() : _mm512_load_ps(to);
+      _mm512_store_ps(to, _mm512_fmadd_ps(exact, _mm512_mul_ps(steps[side], by), before));
+    }
+  }
+};
 
 }  // namespace

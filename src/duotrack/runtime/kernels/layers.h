@@ -178,6 +178,9 @@ inline void pass(const uint16_t* laid, size_t tile_row, int rows, const Panel& w
     const bool last = c + count == w.count;
     const uint16_t* chunk = w.start + static_cast<size_t>(w.first + c) * PARTS<N> * 2 * TILE;
     const char* ahead = reinterpret_cast<const char*>(last ? next : chunk + count * PARTS<N> * 2 * TILE);
+    Measure measure;
+    if constexpr (N == INT8)
+      measure = Measure(outputs_of(w.start, w.blocks), w.first + c, count, zero, fresh && c == 0);
     for (int p = 0; p < pairs; p++) {
       float* sum = sums + p * 1024;
       const uint16_t* tiles = laid + p * 2 * tile_row;
@@ -189,13 +192,16 @@ inline void pass(const uint16_t* laid, size_t tile_row, int rows, const Panel& w
         for (int row = 0; row < written; row++, to += out.stride)
           for (int part = 0; part < PARTS<N>; part++) __builtin_prefetch(to + part * 64, 1);
       };
-      alignas(64) float whole[N == INT8 ? 1024 : 1];
-      multiply<N>(tiles + static_cast<size_t>(c) * PARTS<N> * TILE, tile_row, std::min(32, rows - p * 32), chunk, count,
-                  N == INT8 ? whole : sum, 128, N == INT8 || (fresh && c == 0), fetch);
+      const uint16_t* rows_at = tiles + static_cast<size_t>(c) * PARTS<N> * TILE;
+      const int present = std::min(32, rows - p * 32);
       if constexpr (N == INT8) {
         const float* steps = reinterpret_cast<const float*>(tiles + static_cast<size_t>(w.count) * TILE);
-        measure(whole, {steps, steps + tile_row / 2}, outputs_of(w.start, w.blocks), w.first + c, count, zero, sum,
-                fresh && c == 0);
+        measure.rows[0] = steps;
+        measure.rows[1] = steps + tile_row / 2;
+        measure.sums = sum;
+        multiply_bytes(rows_at, tile_row, present, chunk, count, fetch, measure);
+      } else {
+        multiply<N>(rows_at, tile_row, present, chunk, count, sum, 128, fresh && c == 0, fetch);
       }
       if (last) done(p, sum);
     }
