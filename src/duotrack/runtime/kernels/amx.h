@@ -135,9 +135,9 @@ inline void multiply(const uint16_t* a, size_t tile_row, int, const uint16_t* w,
   sums_store(sums, stride);
 }
 
-// The same of bytes; `done(row, left, right)` has each row's sums.
+// The same of bytes; `done(row, left, right)` has each row's sums. Half a block costs as much as a whole one.
 template <class Between, class Done>
-inline void multiply_bytes(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count,
+inline void multiply_bytes(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count, bool,
                            const Between& between, const Done& done) {
   alignas(64) float sums[1024];
   multiply<INT8>(a, tile_row, rows, w, count, sums, 128, true, between);

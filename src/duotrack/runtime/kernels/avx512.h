@@ -54,19 +54,20 @@ inline __m512 multiply_add(__m512 sum, __m512i x, __m512i w) {
 
 constexpr int STRIP = 8;  // rows whose sums are in registers: 16 of 32, in which no product waits for the one before
 
-// `count` blocks of `STRIP` rows from `row` times those of a panel, onto `begin(row, left, right)`; `end(row, left,
-// right)` has what comes of it. Inlined, it once had sums in memory: a quarter slower. `between` is called with each
-// `every`th block, from `first` on.
+// `count` blocks, the last a whole or half one, of `STRIP` rows from `row` times those of a panel, onto `begin(row,
+// left, right)`; `end(row, left, right)` has what comes of it. Inlined, it once had sums in memory: a quarter slower.
+// `between` is called with each `every`th block, from `first` on.
 template <Numbers N, class Between, class Begin, class End>
-__attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t* w, int count, int row, int first,
-                                              int every, const Between& between, const Begin& begin, const End& end) {
+__attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t* w, int count, bool half, int row,
+                                              int first, int every, const Between& between, const Begin& begin,
+                                              const End& end) {
   __m512 left[STRIP], right[STRIP];
 #pragma GCC unroll 8
   for (int r = 0; r < STRIP; r++) begin(row + r, left[r], right[r]);
   for (int i = 0; i < count; i++) {
     if (i % every == first) between();
     for (int part = 0; part < PARTS<N>; part++, a += TILE, w += 2 * TILE)
-      for (int k = 0; k < 32; k += 2) {
+      for (int k = 0; k < (N == INT8 && half && i + 1 == count ? 16 : 32); k += 2) {
         const __m512i u = _mm512_load_si512(w + k * 16), v = _mm512_load_si512(w + TILE + k * 16);
 #pragma GCC unroll 8
         for (int r = 0; r < STRIP; r++) {
@@ -83,11 +84,11 @@ __attribute__((noinline)) void multiply_strip(const uint16_t* a, const uint16_t*
 }
 
 template <Numbers N, class Between, class Begin, class End>
-inline void multiply_strips(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count,
+inline void multiply_strips(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count, bool half,
                             const Between& between, const Begin& begin, const End& end) {
   const int strips = (rows + STRIP - 1) / STRIP;
   for (int strip = 0; strip < strips; strip++)
-    multiply_strip<N>(a + strip / 2 * tile_row + strip % 2 * STRIP * 32, w, count, strip * STRIP, strip, strips,
+    multiply_strip<N>(a + strip / 2 * tile_row + strip % 2 * STRIP * 32, w, count, half, strip * STRIP, strip, strips,
                       between, begin, end);
   for (int row = strips * STRIP; row < 32; row++) {  // those that are not there
     __m512 left, right;
@@ -111,18 +112,18 @@ inline void multiply(const uint16_t* a, size_t tile_row, int rows, const uint16_
     _mm512_store_ps(sums + row * step, left);
     _mm512_store_ps(sums + row * step + 16, right);
   };
-  multiply_strips<N>(a, tile_row, rows, w, count, between, begin, end);
+  multiply_strips<N>(a, tile_row, rows, w, count, false, between, begin, end);
 }
 
-// The same of bytes; `done(row, left, right)` has each row's sums.
+// The same of bytes, of the last block only a half if the other is zeros; `done(row, left, right)` has each row's sums.
 template <class Between, class Done>
-inline void multiply_bytes(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count,
+inline void multiply_bytes(const uint16_t* a, size_t tile_row, int rows, const uint16_t* w, int count, bool half,
                            const Between& between, const Done& done) {
   const auto begin = [](int, __m512& left, __m512& right) { left = right = _mm512_setzero_ps(); };
   const auto end = [&](int row, __m512 left, __m512 right) {
     done(row, _mm512_castps_si512(left), _mm512_castps_si512(right));
   };
-  multiply_strips<INT8>(a, tile_row, rows, w, count, between, begin, end);
+  multiply_strips<INT8>(a, tile_row, rows, w, count, half, between, begin, end);
 }
 
 }  // namespace

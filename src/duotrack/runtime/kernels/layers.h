@@ -40,19 +40,22 @@ size_t tiles_size(int pairs, int blocks) {
 }
 
 // Row `r` of a tile of `count` blocks, in bytes: pieces of 32 numbers from `begin` to `end`, which `piece(i, u, v)`
-// gives, twice.
+// gives. Those of long rows it is asked for twice.
 template <class Piece>
 inline void lay_in_steps(int begin, int end, uint16_t* to, int r, int count, int zero, const Piece& piece) {
+  constexpr int KEPT = 48;
+  __m512 kept[KEPT][2];
   __m512i top = _mm512_setzero_si512();
-  __m512 u, v;
   for (int i = begin; i < end; i++) {
+    auto& [u, v] = kept[(i - begin) % KEPT];
     piece(i, u, v);
     top = larger(larger(top, u), v);
   }
   const Step step = step_of(top, zero);
   reinterpret_cast<float*>(to + static_cast<size_t>(count) * TILE)[r] = step.size;
   for (int i = begin; i < end; i++) {
-    piece(i, u, v);
+    auto& [u, v] = kept[(i - begin) % KEPT];
+    if (end - begin > KEPT) piece(i, u, v);
     uint16_t* line = to + (i - begin) / 2 * TILE + r * 32 + (i - begin) % 2 * 16;
     lay_bytes(u, v, step.inverse, zero, reinterpret_cast<char*>(line));
   }
@@ -160,10 +163,17 @@ struct Written {  // what is written after a panel was multiplied, fetched meanw
   long stride = 0;
 };
 
-struct Panel {  // `count` of its `blocks`, from `first` on
+struct Panel {  // `count` of its `blocks`, from `first` on; the last may be filled up from the middle on (INT8)
   const uint16_t* start;
   int blocks, first, count;
+  bool half;
 };
+
+template <Numbers N>
+inline Panel whole_panel(const uint16_t* start, int inputs) {
+  const int blocks = blocks_of<N>(inputs);
+  return {start, blocks, 0, blocks, inputs < blocks * INPUTS<N>};
+}
 
 // `rows`, in pairs of tiles, with a panel: `done(p, sums)` has each pair's, of 32 x 32 numbers. They are added to what
 // `sums` has, 1024 numbers a pair, if they are not `fresh`. `next` is what is multiplied with after it; `zero` is what
@@ -199,7 +209,7 @@ inline void pass(const uint16_t* laid, size_t tile_row, int rows, const Panel& w
         measure.rows[0] = steps;
         measure.rows[1] = steps + tile_row / 2;
         measure.sums = sum;
-        multiply_bytes(rows_at, tile_row, present, chunk, count, fetch, measure);
+        multiply_bytes(rows_at, tile_row, present, chunk, count, w.half && last, fetch, measure);
       } else {
         multiply<N>(rows_at, tile_row, present, chunk, count, sum, 128, fresh && c == 0, fetch);
       }

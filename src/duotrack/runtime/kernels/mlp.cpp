@@ -70,7 +70,8 @@ void feed(const Source& from, const Norm& norm, int pair, int pairs, const Layer
         }
       };
       const uint16_t* w = first.weights + (h + j) * panel_size<N>(blocks);
-      pass<N>(memory, row, rows, {w, blocks, 0, blocks}, w + panel_size<N>(blocks), scratch, true, nowhere, activate);
+      pass<N>(memory, row, rows, whole_panel<N>(w, from.channels), w + panel_size<N>(blocks), scratch, true, nowhere,
+              activate);
     }
     const Source all{activated, HIDDEN<N> * 32, pairs * 32, count * 32, 1, pairs * 32, 1};
     for (int i = 0; N == INT8 && i < pairs * 2; i++)
@@ -81,7 +82,7 @@ void feed(const Source& from, const Norm& norm, int pair, int pairs, const Layer
       const uint16_t* next = w + panel_size<N>(hidden_blocks) + static_cast<size_t>(at) * PARTS<N> * 2 * TILE;
       float* own = sums + static_cast<size_t>(o) * pairs * 1024;
       const auto done = [](int, const float*) {};
-      pass<N>(hidden, hidden_row, rows, {w, hidden_blocks, at, blocks_of<N>(count * 32)}, next, own, h == begin,
+      pass<N>(hidden, hidden_row, rows, {w, hidden_blocks, at, blocks_of<N>(count * 32), false}, next, own, h == begin,
               nowhere, done, LOW);
     }
   }

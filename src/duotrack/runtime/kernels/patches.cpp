@@ -81,7 +81,7 @@ bool embed(const Patches& from, int pictures, const Layer& layer, const char* po
           write<N>(sum, target, 0, 32, panel * 32);
         };
         const uint16_t* w = layer.weights + panel * size;
-        pass<N>(laid, row, count * 32, {w, blocks, 0, blocks}, w + size, sums, true, nowhere, done);
+        pass<N>(laid, row, count * 32, {w, blocks, 0, blocks, false}, w + size, sums, true, nowhere, done);
       }
     }
   }

@@ -56,7 +56,7 @@ void see(const char* from, int channels, const Pooling& block, int first, int wi
       for (int window = 0; window < windows; window++)
         done(window, room.sums + static_cast<size_t>(window) * block.tokens * 32, layer.bias + panel * 32);
     };
-    pass<N>(room.rows, row, rows, {w, inputs, 0, inputs}, w + size, room.sums, true, nowhere, all);
+    pass<N>(room.rows, row, rows, whole_panel<N>(w, channels), w + size, room.sums, true, nowhere, all);
   };
   for (int panel = 0; panel < block.shortcut.panels; panel++)
     product(block.shortcut, panel, [&](int window, const float* sums, const float* bias) {

@@ -45,7 +45,8 @@ struct Share {  // of the work, one thread's: pairs of tiles of rows, and panels
 
 template <Numbers N>
 void product(const Source& from, const Share& share, const uint16_t* weights, const Target& to, char* memory) {
-  const int blocks = blocks_of<N>(from), span = std::min(SPAN, blocks);
+  const int inputs = from.channels * from.side * from.side, blocks = blocks_of<N>(inputs);
+  const int span = std::min(SPAN, blocks);
   const int rows = std::min(share.pairs * 32, from.rows - share.pair * 32);
   const size_t row = tile_row<N>(span), panel = panel_size<N>(blocks);
   uint16_t* laid = reinterpret_cast<uint16_t*>(memory);
@@ -67,7 +68,8 @@ void product(const Source& from, const Share& share, const uint16_t* weights, co
       };
       float* own = sums + (blocks > span ? j : 0) * static_cast<size_t>(share.pairs) * 1024;
       const uint16_t* next = w + panel + static_cast<size_t>(s) * PARTS<N> * 2 * TILE;
-      pass<N>(laid, row, rows, {w, blocks, s, length}, next, own, s == 0, where, done);
+      pass<N>(laid, row, rows, {w, blocks, s, length, last && whole_panel<N>(w, inputs).half}, next, own, s == 0, where,
+              done);
     }
   }
 }

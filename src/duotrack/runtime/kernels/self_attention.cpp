@@ -33,7 +33,7 @@ void lay_head(const uint16_t* rows, int channels, const Layer& qkv, int head, co
                                 (group + p) * 2 + half, of, to, scratch);
       };
       const int next = i + 1 < 3 * blocks ? panel(i + 1) : panel(0) + blocks;  // the next head's
-      pass<N>(rows + group * 2 * row, row, taken, {qkv.weights + panel(i) * size, inputs, 0, inputs},
+      pass<N>(rows + group * 2 * row, row, taken, whole_panel<N>(qkv.weights + panel(i) * size, channels),
               qkv.weights + next * size, sums, true, nowhere, done);
     }
   }
