@@ -98,10 +98,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["clip", "golden"])
     parser.add_argument("--frames", type=int, default=301)
-    parser.add_argument("--backends", default="torch,openvino")
+    parser.add_argument("--backends", default="torch,openvino", help="of int8 torch alone")
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32", "int8"])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    if args.precision == "int8":
+        args.backends = "torch"
     found: dict[str, Any] = {}
     print("| boxes | back-end | frames | largest, px | median, px | over 1 px |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="duotrack-") as room:

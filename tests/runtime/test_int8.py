@@ -1,7 +1,10 @@
 """Layers that multiply in 8 bits: whole numbers exactly, and near enough to what was rounded."""
 
 import copy
+import gc
 import os
+import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from duotrack.models.attention import Block, through
 from duotrack.models.hiera import StemBlock
 from duotrack.models.patrack import AdaptedBlock
 from duotrack.models.zoo import model_spec
-from duotrack.runtime import tile_library
+from duotrack.runtime import tile_library, torch_backend
 from duotrack.runtime.deploy import deploy
 from duotrack.runtime.packed import pack
 from duotrack.runtime.tile_ops import Conv, convs, mlp, pack_layer
@@ -32,8 +35,9 @@ LOWEST = 0.17
 def stepped(rows: Tensor, *, activated: bool = False) -> Tensor:
     """Rows as whole multiples of their own step, rounded as the kernels do, in double precision."""
     top = rows.abs().amax(-1, keepdim=True).float()
-    step = (top / 239).clamp_min(LOWEST / 16) if activated else top / 127
-    zero = 16 if activated else 128
+    low = (top >= LOWEST / 16 * 127) & activated
+    step = torch.where(low, (top / 239).clamp_min(LOWEST / 16), top / 127)
+    zero = torch.where(low, 16.0, 128.0).double()
     at = (rows.double() * (1 / step.clamp_min(1e-30)).double() + zero).float()  # as one operation
     return (at.round().clamp(0, 255) - zero).double() * step.double()
 
@@ -96,16 +100,38 @@ def test_convolutions(side: int, channels: int) -> None:
 
 @units
 @settings(deadline=None, max_examples=40)
-@given(rows=st.integers(1, 500), channels=st.integers(1, 6), hidden=st.integers(1, 30), threads=st.integers(1, 5))
-def test_an_mlp(rows: int, channels: int, hidden: int, threads: int) -> None:
+@given(
+    rows=st.integers(1, 500),
+    channels=st.integers(1, 6) | st.integers(47, 60),
+    hidden=st.integers(1, 30),
+    threads=st.integers(1, 5),
+    size=st.sampled_from([1e-3, 0.1, 1.0, 30.0]),
+)
+def test_an_mlp(rows: int, channels: int, hidden: int, threads: int, size: float) -> None:
+    """Also one whose hidden numbers are small, or large."""
     torch.manual_seed(rows)
-    first = torch.randn(1, hidden * 64, channels * 32).bfloat16() * (channels * 32) ** -0.5
+    first = size * torch.randn(1, hidden * 64, channels * 32).bfloat16() * (channels * 32) ** -0.5
     second = torch.randn(1, 64, hidden * 64).bfloat16() * (hidden * 64) ** -0.5
     tokens = torch.randn(rows, channels * 32).bfloat16()
     between = F.gelu(stepped(tokens) @ multiples(first[0]).T)
+    exact = stepped(between, activated=True) @ multiples(second[0]).T
     with on_threads(threads), torch.inference_mode():
         ours = mlp(tokens, *(pack_layer(each, None, int8=True) for each in (first, second)))
-        near(ours, stepped(between, activated=True) @ multiples(second[0]).T, 2e-2)
+        near(ours / exact.abs().max(), exact / exact.abs().max(), 2e-2)
+
+
+@units
+def test_what_comes_of_a_gelu_keeps_its_lowest() -> None:
+    """The least of all, -0.17, where the row's largest leaves 16 steps for it, and no fewer."""
+    least, same = -0.7518, torch.eye(64)[None].bfloat16()
+    tokens = torch.full((1, 64), least).bfloat16()
+    for top in (1.0, 2.0, 4.0):
+        tokens[0, 0] = top
+        with torch.inference_mode():
+            made = mlp(tokens, *[pack_layer(same, None, int8=True)] * 2)[0, 1:].double()
+        found = F.gelu(tokens[0, 1:].double())
+        step = top / 127  # of the tokens
+        torch.testing.assert_close(made, found, atol=max(LOWEST / 16, top / 239) / 2 + 1e-3 + 0.02 * step, rtol=0)
 
 
 @units
@@ -183,8 +209,10 @@ def test_what_is_no_number_is_not_hidden(strange: float) -> None:
         assert not ours.attend(tokens)[0].isfinite().any()
         fed = ~ours.feed(tokens).isfinite().all(dim=-1)[0]
         alone = convs(tokens[None], (Conv(ours.packed.proj),))[0, 0].isfinite().any(dim=-1)
+        after = mlp(tokens, ours.packed.first, ours.packed.second)[0].isfinite().any(dim=-1)
     assert fed.nonzero().flatten().tolist() == [7]
     assert (~alone).nonzero().flatten().tolist() == [7]
+    assert (~after).nonzero().flatten().tolist() == [7]
 
 
 @units
@@ -232,16 +260,58 @@ def test_a_network_tracks_as_in_fp32(model: str, available: tuple[str, ...], mon
         torch.testing.assert_close(getattr(maps[0], name), getattr(maps[1], name), atol=0.15, rtol=0)
 
 
-@pytest.mark.parametrize(("gpus", "device", "words"), [(1, "cuda", "on the CPU only"), (0, "cpu", "DUOTRACK_KERNELS")])
-def test_where_there_is_none_it_is_said(gpus: int, device: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+@units
+def test_weights_are_fitted_before_they_are_rounded_and_no_others_stay() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(Block(dim=64, heads=2))
+    weight = net[0].mlp.fc1.weight
+    old = weakref.ref(net[0].mlp.fc1)
+    whole, rounded = (pack_layer(each.detach()[None], None, int8=True).weights for each in (weight, weight.bfloat16()))
+    assert not torch.equal(whole, rounded)
+    kept = weakref.ref(weight)
+    del weight
+    run = prepare(net, device=CPU, precision="int8", packed=True)
+    packed = next(part for part in run.modules() if isinstance(part, TileBlock)).packed
+    assert torch.equal(packed.first.weights, whole)
+    del net
+    gc.collect()
+    assert old() is None
+    assert kept() is None
+
+
+@pytest.mark.parametrize(
+    ("suited", "said", "words"),
+    [
+        ([], "1", "this processor"),
+        (["avx512"], "0", "DUOTRACK_KERNELS is 0; unset it"),
+        (["avx512"], "amx", "DUOTRACK_KERNELS is amx; unset it"),
+        (["avx512"], "1", "install g"),
+    ],
+)
+def test_where_there_is_none_it_is_said(
+    suited: list[str], said: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tile_library, "_library", lambda _: None)
+    monkeypatch.setattr(torch_backend, "suited", lambda: suited)
+    monkeypatch.setattr(torch_backend, "can_pack", lambda *_: True)
+    monkeypatch.setenv("DUOTRACK_KERNELS", said)
     with pytest.raises(InputError, match=words):
-        resolve_device(device, "int8")
-    monkeypatch.setenv("DUOTRACK_KERNELS", "0")
-    with pytest.raises(InputError, match="int8"):
-        resolve_device(device, "int8")
+        resolve_device("cpu", "int8")
+
+
+@units
+def test_where_torch_multiplies_no_bf16_there_is_no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_device("cpu", "int8")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(InputError, match="what torch may use of it"):
+        resolve_device("cpu", "int8")
+
+
+def test_gpus_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="on the CPU only"):
+        resolve_device("cuda", "int8")
 
 
 @units
@@ -251,6 +321,12 @@ def test_layers_of_other_numbers_do_not_follow() -> None:
         mlp(torch.zeros(2, 64).bfloat16(), eight, half)
     with pytest.raises(ValueError, match="do not fit"):
         mlp(torch.zeros(2, 64), eight, eight)
+    up, down = (pack_layer(torch.zeros(1, *sizes).bfloat16(), None, int8=True) for sizes in ((96, 64), (64, 96)))
+    with pytest.raises(ValueError, match="96 hidden numbers"):
+        mlp(torch.zeros(2, 64).bfloat16(), up, down)
+    block = packed_block(whole := made(64, 2), in_8_bits(whole))
+    with pytest.raises(ValueError, match="96 hidden numbers"):
+        replace(block, first=up, second=down)
 
 
 @units

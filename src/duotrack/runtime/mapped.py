@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LARGE = 8 << 20
+"""Bytes whose memory is worth giving back at once. In a program with much memory in pieces that took 0.15 s."""
 _DONTNEED = 4
 _EVERY = 0.05
 """Seconds between two sweeps."""

@@ -1,4 +1,4 @@
-"""Running graphs with OpenVINO, on the CPU: the fastest back-end there (docs/speed.md)."""
+"""Running graphs with OpenVINO, on the CPU."""
 
 import threading
 from functools import cache

@@ -21,7 +21,7 @@ from duotrack.models.patrack import AdaptedBlock
 from duotrack.models.prompter import Coupling
 from duotrack.models.ssm import ViMBlock
 from duotrack.models.vit import PatchEmbed
-from duotrack.runtime.mapped import give_back, trim
+from duotrack.runtime.mapped import LARGE, give_back, trim
 from duotrack.runtime.tile_adapters import TileAdaptedBlock
 from duotrack.runtime.tile_block_ops import attention as tile_attention
 from duotrack.runtime.tile_head import TileHead, head_fits
@@ -33,8 +33,6 @@ from duotrack.runtime.tiles import TileBlock, TileLinear, TileMlp, TilePatches, 
 _OPS = torch.ops.mkldnn
 _ROWS = 256
 """About as many tokens as one call multiplies; other numbers work as well."""
-_LARGE = 8 << 20
-"""Bytes of weights whose memory is given back at once. In a program with much memory in pieces that took 0.15 s."""
 
 
 class PackedLinear(nn.Module):
@@ -117,7 +115,7 @@ def _pack(part: nn.Module, eight: Mapping[nn.Module, Layer]) -> None:
     elif isinstance(part, ViMBlock) and part.chunked and scan_fits(*part.states):
         part.scan = tile_scan
     for name in [name for name, _ in part.named_children()]:  # names only: a list of parts would keep them alive
-        large = sum(each.nbytes for each in part.get_submodule(name).parameters()) >= _LARGE
+        large = sum(each.nbytes for each in part.get_submodule(name).parameters()) >= LARGE
         _pack_child(part, name, eight)
         if large:
             trim()  # or the layers' own weights and laid out ones pile up side by side

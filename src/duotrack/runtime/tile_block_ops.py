@@ -9,7 +9,7 @@ from torch import Tensor
 
 from duotrack.runtime import tile_library
 from duotrack.runtime.tile_library import call, tally
-from duotrack.runtime.tile_ops import BLOCK, TYPES, Layer, Norm, mlp, require
+from duotrack.runtime.tile_ops import BLOCK, TYPES, Layer, Norm, mlp, require, require_whole
 
 LONGEST_WINDOW = 384
 """Tokens of a window that is pooled, at most."""
@@ -43,6 +43,7 @@ class PackedBlock:
         layers = [self.qkv, self.proj, self.first, self.second, *([] if self.shortcut is None else [self.shortcut])]
         if any((*layer.kind, layer.groups) != (*self.qkv.kind, 1) for layer in layers):
             raise ValueError(f"layers of {[layer.kind for layer in layers]} in one block")
+        require_whole(self.first)
         for norm, count in ((self.norm, channels), (self.mlp_norm, outputs)):
             if norm.scale.shape != (count,) or norm.shift.shape != (count,):
                 raise ValueError(f"a norm of {tuple(norm.scale.shape)} in a block from {channels} to {outputs}")

@@ -18,7 +18,7 @@ from duotrack.runtime.native import load_library
 
 logger = logging.getLogger(__name__)
 Units = Literal["amx", "avx512"]
-"""What multiplies bfloat16: Intel's matrix units, or vectors (AVX-512 BF16), which multiply float32 as well."""
+"""What multiplies bfloat16 and bytes: Intel's matrix units, or vectors (AVX-512), which multiply float32 as well."""
 _VECTORS = frozenset(("avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_vnni"))
 _ASKED: dict[Units, frozenset[str]] = {"amx": _VECTORS | {"amx_tile", "amx_bf16", "amx_int8"}, "avx512": _VECTORS}
 """What the system says of processors that have them; the best come first."""

@@ -176,6 +176,12 @@ def require(rows: Tensor, layer: Layer, channels: int) -> None:
         )
 
 
+def require_whole(hidden: Layer) -> None:
+    """An MLP's hidden numbers become inputs of the second layer block by block."""
+    if hidden.numbers == "int8" and hidden.outputs % BLOCK8:
+        raise ValueError(f"{hidden.outputs} hidden numbers: in 8 bits {BLOCK8} are multiplied at a time")
+
+
 def convs(places: Tensor, given: Sequence[Conv]) -> Tensor:
     """(pictures, h, w, channels) through convolutions that keep the grid -> (pictures, h, w, outputs of the last)."""
     places = places.contiguous()
@@ -272,6 +278,7 @@ def mlp(tokens: Tensor, first: Layer, second: Layer, norm: Norm | None = None) -
         raise ValueError(
             f"a layer for {second.inputs} after one that gives {first.outputs}, {second.kind} after {first.kind}"
         )
+    require_whole(first)
     if norm is not None and not norm.scale.shape == norm.shift.shape == (channels,) == (second.outputs,):
         raise ValueError(f"a norm of {tuple(norm.scale.shape)}: {second.outputs} channels are added to {channels}")
     made = tokens.new_empty(*tokens.shape[:-1], second.outputs)

@@ -1,11 +1,12 @@
 """Layers for inference in C++ of ours (`kernels/`), on processors that multiply bfloat16. No gradients.
 
-Intel's matrix units (AMX) multiply nothing else: float32 is multiplied as sums of three bfloat16 products
+Intel's matrix units (AMX) know no float32: it is multiplied as sums of three bfloat16 products
 (`kernels/amx.h`). Numbers are off by 1e-5 of the largest one at most, torch's own by 1e-6; attention whose scores go
 into the hundreds by 1e-4; infinities become NaN. Vectors (AVX-512, `kernels/avx512.h`) multiply float32 as it is.
 """
 
 from collections.abc import Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from duotrack.models.attention import Block, Mlp
 from duotrack.models.hiera import StemBlock
 from duotrack.models.patrack import AdaptedBlock
 from duotrack.runtime import tile_block_ops, tile_ops
+from duotrack.runtime.mapped import LARGE, trim
 from duotrack.runtime.tile_block_ops import PackedBlock
 from duotrack.runtime.tile_library import ready
 from duotrack.runtime.tile_ops import BLOCK, BLOCK8, TYPES, Conv, Layer, Norm, pack_layer
@@ -121,14 +123,19 @@ def packed_block(
     )
 
 
-def in_8_bits(net: nn.Module) -> dict[nn.Module, Layer]:
+def in_8_bits(net: nn.Module) -> WeakKeyDictionary[nn.Module, Layer]:
     """The layers of blocks, to multiply in 8 bits: fitted to weights that need not be rounded to bfloat16 before.
 
-    Of blocks that fit and whose MLP's hidden numbers are whole blocks of those.
+    Of blocks that fit and whose MLP's hidden numbers are whole blocks of those. It keeps no layer alive.
     """
     blocks = [part for part in net.modules() if isinstance(part, (Block, StemBlock, AdaptedBlock)) and block_fits(part)]
     fitting = [block for block in blocks if block.mlp.fc1.out_features % BLOCK8 == 0]
-    return {layer: _packed(layer, int8=True) for block in fitting for layer in _layers_of(block)}
+    eight: WeakKeyDictionary[nn.Module, Layer] = WeakKeyDictionary()
+    for block in fitting:
+        eight |= {layer: _packed(layer, int8=True) for layer in _layers_of(block)}
+        if sum(layer.weight.nbytes for layer in _layers_of(block)) >= LARGE:
+            trim()
+    return eight
 
 
 def block_fits(block: Block | StemBlock | AdaptedBlock) -> bool:

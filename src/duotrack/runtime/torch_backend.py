@@ -1,7 +1,8 @@
 """Running a network with torch: where, and in which precision."""
 
+import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from duotrack.errors import InputError, nearest
 from duotrack.models.outputs import HeadMaps
 from duotrack.runtime.mapped import give_back
 from duotrack.runtime.packed import can_pack, pack
-from duotrack.runtime.tile_library import ready
+from duotrack.runtime.tile_library import Units, ready, suited
 from duotrack.runtime.tiles import in_8_bits
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.bfloat16}
@@ -85,7 +86,7 @@ def resolve_device(device: str, precision: str = "fp32") -> torch.device:
     if kind == "cuda" and number and int(number) >= count:
         raise InputError(f"device {device!r}: this machine has {count} CUDA GPUs, numbered from 0")
     if kind == "cpu" and precision == "fp16":
-        raise InputError("precision fp16 needs a CUDA GPU; on the CPU use fp32 or bf16")
+        raise InputError("precision fp16 needs a CUDA GPU; on the CPU use fp32, bf16 or int8")
     if precision == "int8":
         _require_int8(kind)
     return torch.device(kind, int(number)) if kind == "cuda" and number else torch.device(kind)
@@ -94,12 +95,19 @@ def resolve_device(device: str, precision: str = "fp32") -> torch.device:
 def _require_int8(kind: str) -> None:
     if kind == "cuda":
         raise InputError("backend torch computes in int8 on the CPU only; on CUDA use fp16 or bf16, or device cpu")
-    if not ready():
-        raise InputError(
-            "backend torch computes in int8 with kernels that need AVX-512 with bf16 and a C++ compiler, and "
-            "DUOTRACK_KERNELS not 0; they are not to be had here: use bf16, or backend openvino with a graph made by "
-            "`duotrack export --precision int8`"
-        )
+    said = os.environ.get("DUOTRACK_KERNELS")
+    if not suited() or not can_pack(torch.device("cpu"), torch.bfloat16):
+        reason = "this processor, or what torch may use of it, has no AVX-512 with bf16 and VNNI"
+    elif ready():
+        return
+    elif said == "0" or (said in get_args(Units) and said not in suited()):
+        reason = f"DUOTRACK_KERNELS is {said}; unset it"
+    else:
+        reason = "they could not be compiled or loaded; install g++ 11 or newer"
+    raise InputError(
+        f"backend torch computes in int8 with our own kernels, which cannot be used here: {reason}. Or use bf16, or "
+        "backend openvino with a graph made by `duotrack export --precision int8`"
+    )
 
 
 def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32", packed: bool = False) -> nn.Module:
@@ -107,7 +115,8 @@ def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32", pa
 
     Args:
         net: taken over. device: where it computes. precision: "fp32", "bf16", "fp16" or "int8".
-        packed: lay out weights as this processor multiplies them (`duotrack.runtime.packed`), for running eagerly.
+        packed: lay out weights as this processor multiplies them (`duotrack.runtime.packed`), for running eagerly;
+            in int8 they always are.
 
     On CUDA, fp32 turns TF32 off for the convolutions of the whole process.
     """
@@ -115,10 +124,10 @@ def prepare(net: nn.Module, *, device: torch.device, precision: str = "fp32", pa
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # convolutions would round to 10 bits; products do not by themselves
     net = net.to(device).eval().requires_grad_(False)
-    eight = in_8_bits(net) if precision == "int8" else {}
+    eight = in_8_bits(net) if precision == "int8" else None
     if dtype != torch.float32:
         net = HalfPrecision(net, dtype).eval()
-    if packed and can_pack(device, dtype):
+    if (packed or eight is not None) and can_pack(device, dtype):
         pack(net, eight)
         give_back()  # the layers' own weights
     return net

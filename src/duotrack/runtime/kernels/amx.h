@@ -1,4 +1,5 @@
-// Products on the matrix units of Intel's processors, which multiply bfloat16 and sum in float32.
+// Products on the matrix units of Intel's processors, which multiply bfloat16 and sum in float32, or bytes and sum in
+// 32 bits.
 //
 // float32 is multiplied as three such products. A number is the sum of two bfloat16 halves to 2^-17 of itself, and
 // x w = xh wh + xl wh + xh wl; what is left out, xl wl, is as small as that. So of the two parts of a tile the first

@@ -1,4 +1,5 @@
-// Products on processors that multiply vectors of bfloat16 and sum in float32 (AVX-512 BF16): AMD's since Zen 4.
+// Products on processors that multiply vectors of bfloat16 and sum in float32 (AVX-512 BF16), and bytes and sum in 32
+// bits (VNNI): AMD's since Zen 4.
 //
 // float32 is multiplied as it is: of the two parts of a tile, the first are 16 inputs of each row, the second the other
 // 16. Where bfloat16 has a pair of inputs, float32 has one.

@@ -57,7 +57,7 @@ inline void lay_in_steps(int begin, int end, uint16_t* to, int r, int count, int
     auto& [u, v] = kept[(i - begin) % KEPT];
     if (end - begin > KEPT) piece(i, u, v);
     uint16_t* line = to + (i - begin) / 2 * TILE + r * 32 + (i - begin) % 2 * 16;
-    lay_bytes(u, v, step.inverse, zero, reinterpret_cast<char*>(line));
+    lay_bytes(u, v, step.inverse, step.zero, reinterpret_cast<char*>(line));
   }
 }
 

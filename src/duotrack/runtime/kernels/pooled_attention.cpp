@@ -77,7 +77,7 @@ void see(const char* from, int channels, const Pooling& block, int first, int wi
           lay<ATTENDED<N>>(
               largest(sums, at, kept, 0, _mm512_loadu_ps(bias)),
               largest(sums, at, kept, 16, _mm512_loadu_ps(bias + 16)),
-              to.queries + (static_cast<size_t>(at / 16) * blocks + part) * PARTS<N> * TILE + at % 16 * 32);
+              to.queries + (static_cast<size_t>(at / 16) * blocks + part) * PARTS<ATTENDED<N>> * TILE + at % 16 * 32);
       });
     }
     for (int window = 0; window < windows; window++)

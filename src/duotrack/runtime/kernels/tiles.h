@@ -1,4 +1,4 @@
-// Rows of inputs times weights, a block at a time: 32 rows, 32 inputs, 32 outputs.
+// Rows of inputs times weights, a block at a time: 32 rows, 32 inputs (of bytes 64), 32 outputs.
 //
 // `duotrack.runtime.tile_library` compiles these files for the processor that is here, `tile_ops`, `tile_block_ops`,
 // `tile_scan` and `tile_adapters` hand in the pointers.
@@ -6,6 +6,8 @@
 // A tile is 16 lines of 64 bytes. Rows to be multiplied lie as tiles (blocks of 32 inputs, parts, 16 rows, 64 bytes);
 // what they are multiplied with as (panels of 32 outputs, blocks, parts, 2, 16 lines of inputs, 16 outputs, 4 bytes).
 // bfloat16 has one part, its lines of inputs are pairs; float32 (`FP32`) has two, which `amx.h` and `avx512.h` explain.
+// Bytes (`INT8`) have one, their lines of inputs are fours; behind a tile's blocks lie the steps of its 16 rows, behind
+// a panel's what `Outputs` says (`int8.h`).
 
 #pragma once
 
