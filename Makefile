@@ -1,5 +1,7 @@
 # `make demo` and `make test` work from a bare checkout: both make .venv first.
 PYTHON ?= python3
+# tests run in so many processes, each with one thread unless it asks for more
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
@@ -18,7 +20,7 @@ demo: $(VENV)/.installed
 	$(BIN)/duotrack demo --out demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -247,7 +247,7 @@ def test_in_stacks_a_sequence_does_not_depend_on_the_others(data, weights):
         ({"batch": 0}, "batch 0"),
         ({"workers": -1}, "workers -1"),
         ({"device": "tpu"}, "tpu"),
-        ({"precision": "int8"}, "int8"),
+        ({"backend": "compiled", "precision": "int8"}, "int8"),
         ({"elimination": "max"}, "max"),
     ],
 )

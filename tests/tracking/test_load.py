@@ -91,7 +91,7 @@ def test_a_device_may_be_that_of_torch():
         ({"name": "ckd-tinny"}, "ckd-tiny"),
         ({"backend": "onnx"}, "onnxruntime"),
         ({"precision": "fp16", "device": "cpu"}, "bf16"),
-        ({"precision": "int8"}, "precision"),
+        ({"backend": "compiled", "precision": "int8"}, "precision"),
         ({"device": "tpu"}, "device"),
         ({"elimination": "max"}, "elimination"),
         ({"weights": "/nowhere/at/all.safetensors"}, "/nowhere/at/all.safetensors"),
