@@ -77,6 +77,8 @@ void pack_rows(const Source& from, int first, int block, int count, uint16_t* to
   for (int r = 0; r < 16; r++) {
     const int row = first + r, y = row % area / from.width, x = row % from.width;
     const auto piece = [&](int i) -> const char* {  // null: zeros
+      if (from.side == 1)                           // no divisions
+        return row < from.rows ? from.start + (row * from.stride + i * 32) * SIZE<N> : nullptr;
       const int place = i / pieces, dy = place / from.side - reach, dx = place % from.side - reach;
       if (row >= from.rows || y + dy < 0 || y + dy >= from.height || x + dx < 0 || x + dx >= from.width) return nullptr;
       return from.start + ((row + dy * from.width + dx) * from.stride + i % pieces * 32) * SIZE<N>;
