@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from duotrack.models.attention import Block
+
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 NEAR = {"fp32": 3e-5, "bf16": 2e-2}
 """Of the largest number there is."""
@@ -19,6 +21,16 @@ units = pytest.mark.usefixtures("every_unit")
 def ready(layer: Layer, precision: str) -> Layer:
     """A layer for inference in that precision."""
     return layer.to(TYPES[precision]).eval().requires_grad_(False)
+
+
+def restless(dim: int, heads: int, precision: str) -> Block:
+    """A block whose norms and biases do something."""
+    block = Block(dim=dim, heads=heads)
+    for name, parameter in block.named_parameters():
+        nn.init.normal_(parameter, 1.0 if name in ("norm1.weight", "norm2.weight") else 0.0, 0.3)
+    for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
+        nn.init.normal_(layer.weight, 0, layer.in_features**-0.5)
+    return ready(block, precision)
 
 
 def near(ours: Tensor, exact: Tensor, precision: str) -> None:

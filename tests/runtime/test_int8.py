@@ -25,7 +25,7 @@ from duotrack.runtime.packed import pack
 from duotrack.runtime.tile_ops import Conv, convs, mlp, pack_layer
 from duotrack.runtime.tiles import TileBlock, in_8_bits, packed_block
 from duotrack.runtime.torch_backend import keeps_templates, prepare, resolve_device
-from units import on_threads, ready, units
+from units import on_threads, ready, restless, units
 
 CPU = torch.device("cpu")
 LOWEST = 0.17
@@ -54,16 +54,6 @@ def near(ours: Tensor, exact: Tensor, share: float) -> None:
     assert ours.shape == exact.shape
     scale = max(float(exact.abs().max()), 1.0) if exact.numel() else 1.0
     torch.testing.assert_close(ours.double(), exact, atol=share * scale, rtol=0)
-
-
-def made(dim: int, heads: int) -> Block:
-    """A block whose norms and biases do something."""
-    block = Block(dim=dim, heads=heads)
-    for name, parameter in block.named_parameters():
-        nn.init.normal_(parameter, 1.0 if name in ("norm1.weight", "norm2.weight") else 0.0, 0.3)
-    for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
-        nn.init.normal_(layer.weight, 0, layer.in_features**-0.5)
-    return ready(block, "bf16")
 
 
 @units
@@ -148,7 +138,7 @@ def test_any_block_on_any_number_of_threads(
     samples: int, count: int, heads: int, blocks: int, threads: int, part: float
 ) -> None:
     torch.manual_seed(count)
-    block = made(heads * blocks * 32, heads)
+    block = restless(heads * blocks * 32, heads, "bf16")
     ours, exact = TileBlock(block, in_8_bits(block)), copy.deepcopy(block).double()
     tokens = 1 + 2 * torch.randn(samples, count, heads * blocks * 32).bfloat16()
     some = int(part * count)
@@ -201,7 +191,7 @@ def test_units_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 @units
 @pytest.mark.parametrize("strange", [torch.nan, -torch.nan, torch.inf, -torch.inf], ids=str)
 def test_what_is_no_number_is_not_hidden(strange: float) -> None:
-    block = made(64, 2)
+    block = restless(64, 2, "bf16")
     ours = TileBlock(block, in_8_bits(block))
     tokens = torch.randn(1, 40, 64).bfloat16()
     tokens[0, 7, 3] = strange
@@ -229,7 +219,7 @@ def test_rows_and_outputs_of_zeros() -> None:
 
 @units
 def test_weights_take_half_and_operations_are_the_same() -> None:
-    block = made(128, 4)
+    block = restless(128, 4, "bf16")
     whole, half = (packed_block(block, eight) for eight in (None, in_8_bits(block)))
     for name in ("qkv", "proj", "first", "second"):
         assert getattr(half, name).weights.nbytes < 0.6 * getattr(whole, name).weights.nbytes
@@ -324,7 +314,7 @@ def test_layers_of_other_numbers_do_not_follow() -> None:
     up, down = (pack_layer(torch.zeros(1, *sizes).bfloat16(), None, int8=True) for sizes in ((96, 64), (64, 96)))
     with pytest.raises(ValueError, match="96 hidden numbers"):
         mlp(torch.zeros(2, 64).bfloat16(), up, down)
-    block = packed_block(whole := made(64, 2), in_8_bits(whole))
+    block = packed_block(whole := restless(64, 2, "bf16"), in_8_bits(whole))
     with pytest.raises(ValueError, match="96 hidden numbers"):
         replace(block, first=up, second=down)
 

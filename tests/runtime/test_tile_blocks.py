@@ -18,19 +18,9 @@ from duotrack.runtime.packed import PackedLinear, pack
 from duotrack.runtime.tile_block_ops import attention as tile_attention
 from duotrack.runtime.tiles import TileBlock, TileMlp, block_fits
 from duotrack.runtime.torch_backend import keeps_templates, prepare
-from units import TYPES, near, on_threads, ready, units
+from units import TYPES, near, on_threads, ready, restless, units
 
 CPU = torch.device("cpu")
-
-
-def made(dim: int, heads: int, precision: str) -> Block:
-    """A block whose norms and biases do something."""
-    block = Block(dim=dim, heads=heads)
-    for name, parameter in block.named_parameters():
-        nn.init.normal_(parameter, 1.0 if name in ("norm1.weight", "norm2.weight") else 0.0, 0.3)
-    for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
-        nn.init.normal_(layer.weight, 0, layer.in_features**-0.5)
-    return ready(block, precision)
 
 
 @units
@@ -48,7 +38,7 @@ def test_any_block_on_any_number_of_threads(
     samples: int, count: int, heads: int, blocks: int, threads: int, name: str, part: float
 ) -> None:
     torch.manual_seed(count)
-    block = made(heads * blocks * 32, heads, name)
+    block = restless(heads * blocks * 32, heads, name)
     assert block_fits(block)
     ours, exact = TileBlock(block), copy.deepcopy(block).double()
     tokens = 1 + 2 * torch.randn(samples, count, heads * blocks * 32, dtype=TYPES[name])
@@ -67,7 +57,7 @@ def test_any_block_on_any_number_of_threads(
 
 @units
 def test_tokens_may_lie_anyhow_and_be_none(precision: str) -> None:
-    block = made(64, 2, precision)
+    block = restless(64, 2, precision)
     ours = TileBlock(block)
     tokens = torch.randn(64, 3, 20, dtype=TYPES[precision]).permute(1, 2, 0)
     with torch.inference_mode():
@@ -79,7 +69,7 @@ def test_tokens_may_lie_anyhow_and_be_none(precision: str) -> None:
 
 @units
 def test_norms_of_far_off_tokens(precision: str) -> None:
-    block = made(96, 3, precision)
+    block = restless(96, 3, precision)
     tokens = 300 + torch.randn(1, 40, 96).to(TYPES[precision])
     with torch.inference_mode():
         residual = TileBlock(block).feed(tokens).double() - tokens.double()
@@ -92,7 +82,7 @@ def test_norms_of_far_off_tokens(precision: str) -> None:
 @pytest.mark.parametrize("size", [0.0, 1e-3], ids=["nothing", "little"])
 def test_norms_of_tokens_that_hardly_vary(size: float, precision: str) -> None:
     torch.manual_seed(0)
-    block = made(96, 3, precision)
+    block = restless(96, 3, precision)
     block.norm1.bias.zero_()
     block.norm2.bias.zero_()
     ours, exact = TileBlock(block), copy.deepcopy(block).double()
@@ -137,7 +127,7 @@ def test_blocks_within_are_replaced_and_a_block_alone_is_packed(precision: str) 
 
 @units
 def test_what_is_no_number_is_not_hidden(precision: str) -> None:
-    ours = TileBlock(made(64, 2, precision))
+    ours = TileBlock(restless(64, 2, precision))
     tokens = torch.randn(1, 40, 64, dtype=TYPES[precision])
     tokens[0, 7, 3] = torch.nan
     with torch.inference_mode():
@@ -149,7 +139,7 @@ def test_what_is_no_number_is_not_hidden(precision: str) -> None:
 @units
 def test_threads_may_share_blocks(precision: str) -> None:
     torch.manual_seed(0)
-    block = TileBlock(made(64, 2, precision))
+    block = TileBlock(restless(64, 2, precision))
     tokens = [torch.randn(1, 20 + 40 * i, 64, dtype=TYPES[precision]) for i in range(4)]
     begin = threading.Barrier(4)
 
@@ -198,7 +188,7 @@ def test_a_network_tracks_as_without_the_units(
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_blocks_gone_through_together(count: int, skip: int, precision: str) -> None:
     torch.manual_seed(0)
-    blocks = [made(64, 2, precision) for _ in range(count)]
+    blocks = [restless(64, 2, precision) for _ in range(count)]
     tokens = torch.randn(3, 40, 64, dtype=TYPES[precision])
     ours = [TileBlock(block) for block in blocks]
     with torch.inference_mode():
