@@ -320,6 +320,17 @@ def test_layers_of_other_numbers_do_not_follow() -> None:
 
 
 @units
+def test_blocks_that_multiply_other_numbers_may_follow() -> None:
+    torch.manual_seed(0)
+    blocks = [restless(64, 2, "bf16") for _ in range(3)]
+    ours = [TileBlock(block, in_8_bits(block) if i != 1 else None) for i, block in enumerate(blocks)]
+    tokens = torch.randn(2, 40, 64).bfloat16()
+    with torch.inference_mode():
+        exact = through(tokens.double(), [copy.deepcopy(block).double() for block in blocks], skip=5)
+        near(through(tokens, ours, skip=5), exact, 6e-2)
+
+
+@units
 @pytest.mark.parametrize(("dim", "ratio", "numbers"), [(48, 4, None), (64, 1.5, "bf16"), (64, 2, "int8")])
 def test_blocks_that_do_not_fit_stay_in_bf16(dim: int, ratio: float, numbers: str | None) -> None:
     net = nn.Sequential(Block(dim=dim, heads=1, mlp_ratio=ratio)).eval().requires_grad_(False)

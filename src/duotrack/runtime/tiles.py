@@ -101,9 +101,10 @@ class TileBlock(nn.Module):
         return tile_block_ops.through(tokens, (self.packed,))
 
     def through(self, tokens: Tensor, after: Sequence[nn.Module], *, skip: int = 0) -> Tensor | None:
-        """`duotrack.models.attention.through` this block and those after it; None where they do not all fit."""
+        """`duotrack.models.attention.through` this block and those after; None where not all fit or are alike."""
         packed = [self.packed, *(block.packed for block in after if isinstance(block, TileBlock))]
-        return None if len(packed) <= len(after) else tile_block_ops.through(tokens, packed, skip=skip)
+        alike = len(packed) > len(after) and len({each.qkv.kind for each in packed}) == 1
+        return tile_block_ops.through(tokens, packed, skip=skip) if alike else None
 
 
 def packed_block(
