@@ -199,7 +199,7 @@ TRUE_OPTIONS = [
     (["--device", "tpu"], "auto, cpu, cuda"),
     (["--device", "cuda:99"], "CUDA"),
     (["--precision", "fp64"], "precision"),
-    (["--device", "cpu", "--precision", "fp16"], "fp32 or bf16"),
+    (["--device", "cpu", "--precision", "fp16"], "fp32, bf16 or int8"),
     (["--elimination", "max"], "elimination"),
     (["--weights", "/nowhere/weights.safetensors"], "/nowhere/weights.safetensors"),
     (["--weights", __file__], "test_track.py"),

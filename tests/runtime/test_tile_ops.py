@@ -123,9 +123,12 @@ def test_what_does_not_fit_a_block_is_refused() -> None:
         for skip in (-1, 5):
             with pytest.raises(ValueError, match="of 4 tokens"):
                 block.through(tokens, [], skip=skip)
-        for other in (Block(dim=96, heads=3), Block(dim=64, heads=2).bfloat16()):
-            with pytest.raises(ValueError, match="after one that gives 64"):
-                block.through(tokens, [TileBlock(other.eval().requires_grad_(False))])
+        wide, half = (TileBlock(ready(Block(dim=dim, heads=2), name)) for dim, name in ((128, "fp32"), (64, "bf16")))
+        with pytest.raises(ValueError, match="after one that gives 64"):
+            block.through(tokens, [wide])
+        assert block.through(tokens, [half]) is None  # then they are gone through one by one
+        with pytest.raises(ValueError, match="do not fit packed weights"):
+            through(tokens, [block, half])
 
 
 @units
