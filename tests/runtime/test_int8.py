@@ -107,7 +107,7 @@ def test_an_mlp(rows: int, channels: int, hidden: int, threads: int, size: float
     exact = stepped(between, activated=True) @ multiples(second[0]).T
     with on_threads(threads), torch.inference_mode():
         ours = mlp(tokens, *(pack_layer(each, None, int8=True) for each in (first, second)))
-        near(ours / exact.abs().max(), exact / exact.abs().max(), 2e-2)
+        near(ours / exact.abs().max(), exact / exact.abs().max(), 5e-2)  # the kernel has a step for 512 of the hidden
 
 
 @units
