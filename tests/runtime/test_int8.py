@@ -143,14 +143,14 @@ def test_any_block_on_any_number_of_threads(
     tokens = 1 + 2 * torch.randn(samples, count, heads * blocks * 32).bfloat16()
     some = int(part * count)
     with on_threads(threads), torch.inference_mode():
-        near(ours(tokens), exact(tokens.double()), 4e-2)
-        near(ours.attend(tokens, skip=some)[0], exact.attend(tokens.double(), skip=some)[0], 4e-2)
-        near(through(tokens, [ours, ours], skip=some), through(tokens.double(), [exact, exact], skip=some), 6e-2)
+        near(ours(tokens), exact(tokens.double()), 6e-2)
+        near(ours.attend(tokens, skip=some)[0], exact.attend(tokens.double(), skip=some)[0], 6e-2)
+        near(through(tokens, [ours, ours], skip=some), through(tokens.double(), [exact, exact], skip=some), 8e-2)
         seen, row = ours.attend(tokens, query=some)
         whole, weights = exact.attend(tokens.double(), query=some)
-        near(seen, whole, 4e-2)
+        near(seen, whole, 6e-2)
         assert row is not None
-        torch.testing.assert_close(row, weights.float(), atol=3e-2, rtol=0)
+        torch.testing.assert_close(row, weights.float(), atol=6e-2, rtol=0)
 
 
 @units
